@@ -1,0 +1,47 @@
+"""Shapley values for expensive, noisy, separately computed utilities; needs numpy and scipy only.
+
+Plan (:func:`plan_coalitions`), measure the rows in whatever way and order, fit what is finished (:func:`estimate`).
+"""
+
+from __future__ import annotations
+
+from groupshap.games.coalitions import (
+    add_one_in_coalitions,
+    all_coalitions,
+    coalition_id,
+    coalitions_from_members,
+    leave_one_out_coalitions,
+    replicate_numbers,
+    task_ids,
+    uniform_fraction_coalitions,
+)
+from groupshap.games.estimators import ESTIMATORS, estimate
+from groupshap.games.exact import exact_banzhaf, exact_interactions, exact_shapley
+from groupshap.games.sampling import LAWS, plan_coalitions, size_probabilities
+from groupshap.games.types import CoalitionMatrix, ShapleyValues, Utilities
+from groupshap.games.uncertainty import evaluations_to_converge, is_converged, relative_standard_error
+
+__all__ = [
+    "ESTIMATORS",
+    "LAWS",
+    "CoalitionMatrix",
+    "ShapleyValues",
+    "Utilities",
+    "add_one_in_coalitions",
+    "all_coalitions",
+    "coalition_id",
+    "coalitions_from_members",
+    "estimate",
+    "evaluations_to_converge",
+    "exact_banzhaf",
+    "exact_interactions",
+    "exact_shapley",
+    "is_converged",
+    "leave_one_out_coalitions",
+    "plan_coalitions",
+    "relative_standard_error",
+    "replicate_numbers",
+    "size_probabilities",
+    "task_ids",
+    "uniform_fraction_coalitions",
+]

@@ -1,0 +1,325 @@
+"""From measured coalitions to Shapley values: one entry point, a closed list of estimators.
+
+When to choose which: ``gp`` (default) for few, noisy evaluations; ``size_adjusted`` is its companion and fall-back;
+``kernel`` reproduces the paper; ``exact`` for complete tables; ``banzhaf``, ``datamodel``, ``loo`` and ``add_one_in``
+are baselines that estimate other quantities, so efficiency does not apply to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from groupshap.games.evaluations import Evaluations, collapse
+from groupshap.games.exact import MAX_EXACT_PLAYERS, exact_from_evaluations
+from groupshap.games.regression import (
+    fit_datamodel,
+    fit_kernel,
+    fit_kernel_exact,
+    fit_size_adjusted,
+    infer_law,
+    row_weights,
+)
+from groupshap.games.sampling import LAWS
+from groupshap.games.subset_gp import fit_subset_gp
+from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities
+from groupshap.games.uncertainty import bootstrap_covariance, noise_from_replicates
+
+__all__ = ["ESTIMATORS", "estimate", "estimate_collapsed"]
+
+MIN_INTERIOR = 8
+"""Fewer distinct coalitions than this cannot support seven hyper-parameters."""
+MAX_COMPANION_ROWS = 600
+ENUMERATION = "enumerated"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an estimator needs beside the rows: sampling law, seed and size of the bootstrap."""
+
+    law: str
+    seed: int
+    n_bootstrap: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an estimator returns: values (n,), covariance (n, n), noise variance of one row, and remarks."""
+
+    values: FloatArray
+    covariance: FloatArray
+    noise_variance: float
+    estimator: str
+    diagnostics: dict[str, float | str] = field(default_factory=dict)
+    degrees_of_freedom: float = math.inf
+
+
+def estimate(
+    coalitions: CoalitionMatrix,
+    utilities: Utilities,
+    *,
+    estimator: str = "gp",
+    law: str | None = None,
+    efficient: bool = True,
+    player_names: Sequence[str] | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 100,
+) -> ShapleyValues:
+    """Values of all players from any finished part of a plan.
+
+    Args:
+        coalitions: (n_coalitions, n_players) bool, the empty and the grand coalition among the rows, in any order;
+            repeated coalitions are replicates.
+        utilities: (n_coalitions,) finite float64, higher or lower is better, any unit.
+        estimator: a key of :data:`ESTIMATORS`.
+        law: law of the sizes, a key of :data:`~groupshap.games.sampling.LAWS`; None takes the most likely law given
+            the sizes (reported in the result). Only regressions depend on it.
+        efficient: shift Shapley estimates equally so that they sum to v(N) − v(∅); the gap is reported.
+        player_names: distinct names for the printed table.
+        seed: root of the bootstrap draws.
+        n_bootstrap: refits of estimators without a closed-form covariance.
+
+    Returns:
+        The values with covariance and diagnostics. If the leave-one-out error of ``gp`` exceeds that of
+        ``size_adjusted``, the latter's values are returned and ``diagnostics["fall_back"]`` says so.
+
+    Raises:
+        ValueError: bad rows, an unknown name, or too few coalitions for the estimator; the message names what is
+            missing and the smallest sufficient plan.
+    """
+    evaluations = collapse(coalitions, utilities)
+    return estimate_collapsed(
+        evaluations,
+        estimator=estimator,
+        law=law,
+        efficient=efficient,
+        player_names=player_names,
+        seed=seed,
+        n_bootstrap=n_bootstrap,
+    )
+
+
+def estimate_collapsed(
+    evaluations: Evaluations,
+    *,
+    estimator: str = "gp",
+    law: str | None = None,
+    efficient: bool = True,
+    player_names: Sequence[str] | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 100,
+) -> ShapleyValues:
+    """:func:`estimate` for rows that are already collapsed."""
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"Expected `estimator` to be one of {', '.join(ESTIMATORS)}, got {estimator!r}.")
+    settings = Settings(_resolved_law(evaluations, law), seed, n_bootstrap)
+    fit = ESTIMATORS[estimator](evaluations, settings)
+    result = ShapleyValues(
+        values=fit.values,
+        covariance=fit.covariance,
+        n_evaluations=evaluations.n_rows,
+        estimator=fit.estimator,
+        law=ENUMERATION if evaluations.is_complete else settings.law,
+        v_empty=evaluations.v_empty,
+        v_grand=evaluations.v_grand,
+        diagnostics=_common_diagnostics(evaluations, fit, estimator, law),
+        degrees_of_freedom=fit.degrees_of_freedom,
+        player_names=player_names,
+    )
+    if not efficient or estimator in NOT_SHAPLEY:
+        return result
+    return result.with_efficiency(fit.noise_variance * float((1.0 / evaluations.replicates[:2]).sum()))
+
+
+def _resolved_law(evaluations: Evaluations, law: str | None) -> str:
+    if law is not None and law not in LAWS:
+        raise ValueError(f"Expected `law` to be one of {', '.join(LAWS)}, got {law!r}.")
+    if law is not None or evaluations.is_complete:
+        return law or "bernoulli"
+    return infer_law(evaluations)
+
+
+def _common_diagnostics(evaluations: Evaluations, fit: Fit, estimator: str, law: str | None) -> dict[str, float | str]:
+    source = "all coalitions present" if evaluations.is_complete else "given" if law else "inferred from the sizes"
+    return {
+        "requested_estimator": estimator,
+        "law_source": source,
+        "n_distinct_coalitions": float(len(evaluations.masks)),
+        "seed_variance": evaluations.seed_variance,
+        "seed_freedom": float(evaluations.seed_freedom),
+        "noise_variance": fit.noise_variance,
+        **fit.diagnostics,
+    }
+
+
+def _gp(evaluations: Evaluations, settings: Settings) -> Fit:
+    """Gaussian process over coalitions; the exact formula where the table is complete."""
+    if evaluations.is_complete:
+        return _exact(evaluations, settings)
+    _require_interior(evaluations, "gp")
+    if evaluations.is_constant:
+        return _constant(evaluations, "gp")
+    model = fit_subset_gp(evaluations)
+    values, covariance = model.shapley()
+    kappa = model.inflation()
+    error = float(np.mean(model.leave_one_out()[0][2:] ** 2))
+    companion = fit_size_adjusted(evaluations, settings.law)
+    companion_error = float(np.mean(companion.residuals**2))
+    diagnostics: dict[str, float | str] = {
+        "inflation": kappa,
+        "loo_rmse": math.sqrt(error),
+        "loo_rmse_size_adjusted": math.sqrt(companion_error),
+        "size_adjusted_relative_difference": relative_difference(companion.coefficients, values),
+        "gp_noise_variance": model.noise_variance,
+    }
+    if error > companion_error:
+        reason = f"gp → size_adjusted: leave-one-out RMSE {math.sqrt(error):.4g} > {math.sqrt(companion_error):.4g}"
+        substitute = _size_adjusted(evaluations, settings)
+        return Fit(
+            substitute.values,
+            substitute.covariance,
+            substitute.noise_variance,
+            "size_adjusted",
+            {**diagnostics, "fall_back": reason},
+        )
+    noise = noise_from_replicates(evaluations)
+    return Fit(
+        values,
+        kappa * covariance,
+        model.noise_variance if noise is None else noise,
+        "gp",
+        {**diagnostics, "fall_back": "none"},
+    )
+
+
+def _exact(evaluations: Evaluations, settings: Settings) -> Fit:
+    """Shapley's formula on a complete table; the noise comes from replicates, otherwise from the GP beside it."""
+    noise, diagnostics = _noise_of_table(evaluations)
+    values, covariance = exact_from_evaluations(evaluations, noise)
+    return Fit(values, covariance, noise, "exact", diagnostics)
+
+
+def _noise_of_table(evaluations: Evaluations) -> tuple[float, dict[str, float | str]]:
+    """Noise variance of one row, from replicates where there are enough, and the comparison with the GP."""
+    replicated = noise_from_replicates(evaluations)
+    if evaluations.is_constant or not 2 <= evaluations.n_players <= MAX_EXACT_PLAYERS:  # noqa: PLR2004
+        return replicated or 0.0, {}
+    n_rows = len(evaluations.masks)
+    chosen = 2 + np.floor(np.linspace(0, n_rows - 3, min(n_rows - 2, MAX_COMPANION_ROWS))).astype(np.int64)
+    model = fit_subset_gp(evaluations.subset(np.concatenate([[0, 1], chosen])))
+    noise = model.noise_variance if replicated is None else replicated
+    exact, _ = exact_from_evaluations(evaluations, 0.0) if evaluations.is_complete else (model.shapley()[0], None)
+    return noise, {
+        "noise_source": "gp (includes its misfit)" if replicated is None else "replicates",
+        "gp_relative_difference": relative_difference(model.shapley()[0], exact),
+    }
+
+
+def _size_adjusted(evaluations: Evaluations, settings: Settings) -> Fit:
+    """Ridge with size columns; covariance by bootstrap over pairs at the same penalty."""
+    if evaluations.is_complete:
+        return _complete(
+            evaluations, fit_size_adjusted(evaluations, settings.law, penalty=0.0).coefficients, "size_adjusted"
+        )
+    _require_interior(evaluations, "size_adjusted")
+    if evaluations.is_constant:
+        return _constant(evaluations, "size_adjusted")
+    fit = fit_size_adjusted(evaluations, settings.law)
+
+    def refit(counts: FloatArray) -> FloatArray:
+        return fit_size_adjusted(evaluations, settings.law, counts=counts, penalty=fit.penalty).coefficients
+
+    covariance = _bootstrap(evaluations, refit, settings)
+    error = float(np.mean(fit.residuals**2))
+    noise = noise_from_replicates(evaluations)
+    diagnostics = {"penalty": fit.penalty, "loo_rmse": math.sqrt(error)}
+    return Fit(fit.coefficients, covariance, error if noise is None else noise, "size_adjusted", diagnostics)
+
+
+def _kernel(evaluations: Evaluations, settings: Settings) -> Fit:
+    """The paper's constrained least squares; covariance by bootstrap over pairs."""
+    if evaluations.n_players == 1:
+        return _exact(evaluations, settings)
+    _require_full_rank(evaluations)
+    weights = row_weights(evaluations, settings.law)
+    values = fit_kernel(evaluations, weights)
+    if evaluations.is_complete:
+        return _complete(evaluations, values, "kernel")
+    covariance = _bootstrap(evaluations, lambda counts: fit_kernel(evaluations, weights * counts), settings)
+    return Fit(values, covariance, noise_from_replicates(evaluations) or 0.0, "kernel")
+
+
+def _kernel_exact(evaluations: Evaluations, settings: Settings) -> Fit:
+    """Regression with the exact matrix A; covariance from the spread of the pairs."""
+    if evaluations.n_players == 1:
+        return _exact(evaluations, settings)
+    _require_interior(evaluations, "kernel_exact")
+    values, covariance = fit_kernel_exact(evaluations, row_weights(evaluations, settings.law))
+    if evaluations.is_complete:
+        return _complete(evaluations, values, "kernel_exact")
+    return Fit(values, covariance, noise_from_replicates(evaluations) or 0.0, "kernel_exact")
+
+
+def _complete(evaluations: Evaluations, values: FloatArray, estimator: str) -> Fit:
+    """A regression on a complete table equals the exact formula, so it has the same covariance."""
+    noise, diagnostics = _noise_of_table(evaluations)
+    return Fit(values, exact_from_evaluations(evaluations, noise)[1], noise, estimator, diagnostics)
+
+
+def _constant(evaluations: Evaluations, estimator: str) -> Fit:
+    """All measured utilities are equal: every player gets the same, and nothing varies that could be an error."""
+    n = evaluations.n_players
+    share = (evaluations.v_grand - evaluations.v_empty) / n
+    remark: dict[str, float | str] = {"constant_game": "all utilities are equal"}
+    return Fit(np.full(n, share), np.zeros((n, n)), 0.0, estimator, remark)
+
+
+def _bootstrap(evaluations: Evaluations, refit: Callable[[FloatArray], FloatArray], settings: Settings) -> FloatArray:
+    return bootstrap_covariance(evaluations, refit, n_bootstrap=settings.n_bootstrap, seed=settings.seed)
+
+
+def _require_interior(evaluations: Evaluations, estimator: str) -> None:
+    """Raise unless there are eight distinct coalitions between ∅ and N, or all of them."""
+    n, interior = evaluations.n_players, len(evaluations.masks) - 2
+    if interior >= MIN_INTERIOR or evaluations.is_complete:
+        return
+    sufficient = min(2**n, MIN_INTERIOR + 2) if n <= MAX_EXACT_PLAYERS else MIN_INTERIOR + 2
+    raise ValueError(
+        f"Expected at least {min(MIN_INTERIOR, sufficient - 2)} distinct coalitions besides the empty and the grand "
+        f"one for estimator {estimator!r}, got {interior}. "
+        f"Smallest sufficient plan: plan_coalitions({n}, {sufficient}, seed=...), more rows where draws repeat."
+    )
+
+
+def _require_full_rank(evaluations: Evaluations) -> None:
+    """Raise unless the masks span all players, so that the paper's regression has one solution."""
+    n, masks = evaluations.n_players, evaluations.masks[2:]
+    rank = int(np.linalg.matrix_rank(masks.astype(np.float64))) if len(masks) else 0
+    if rank < n:
+        raise ValueError(
+            f"Expected coalitions of rank {n} (one per player) for estimator 'kernel', got rank {rank} from "
+            f"{len(masks)} distinct coalitions besides the empty and the grand one. Smallest sufficient plan: "
+            f"plan_coalitions({n}, {2 * n}, seed=...), more rows where draws repeat; or use `gp` or `size_adjusted`."
+        )
+
+
+def relative_difference(estimate: FloatArray, reference: FloatArray) -> float:
+    """‖estimate − reference‖ / ‖reference‖ of centred values; 0 if both vanish."""
+    gap = np.linalg.norm(estimate - estimate.mean() - reference + reference.mean())
+    size = np.linalg.norm(reference - reference.mean())
+    return float(gap / size) if size > 0.0 else (0.0 if gap == 0.0 else math.inf)
+
+
+NOT_SHAPLEY = ("banzhaf", "datamodel", "loo", "add_one_in")
+
+ESTIMATORS: dict[str, Callable[[Evaluations, Settings], Fit]] = {
+    "gp": _gp,
+    "size_adjusted": _size_adjusted,
+    "kernel": _kernel,
+    "kernel_exact": _kernel_exact,
+    "exact": _exact,
+}
+"""Name → (collapsed rows, settings) → fit."""

@@ -1,0 +1,189 @@
+"""The measured rows as the estimators want them: checked, one row per distinct coalition, in a canonical order.
+
+The canonical order depends neither on the order of the rows nor (except between indistinguishable coalitions) on the
+numbering of the players, so that everything computed from it is invariant under both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
+
+__all__ = ["Evaluations", "collapse"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Distinct coalitions with their replicates averaged; row 0 is empty, row 1 grand, the rest the interior.
+
+    Attributes:
+        masks: (m, n_players) bool, distinct.
+        utilities: (m,) float64, mean over replicates.
+        replicates: (m,) float64, rows behind each mean, ≥ 1.
+        pair_ids: (m,) int64, equal for S and N∖S, numbered from 0 (the pair ∅, N).
+        n_rows: rows before averaging.
+        seed_variance: pooled variance of one evaluation within replicates; nan without replicates.
+        seed_freedom: degrees of freedom behind ``seed_variance``.
+    """
+
+    masks: CoalitionMatrix
+    utilities: FloatArray
+    replicates: FloatArray
+    pair_ids: IntArray
+    n_rows: int
+    seed_variance: float
+    seed_freedom: int
+
+    @property
+    def n_players(self) -> int:
+        """Number of players."""
+        return self.masks.shape[1]
+
+    @property
+    def sizes(self) -> IntArray:
+        """(m,) int64: |S| of each distinct coalition."""
+        return self.masks.sum(axis=1)
+
+    @property
+    def v_empty(self) -> float:
+        """Mean utility of the empty coalition."""
+        return float(self.utilities[0])
+
+    @property
+    def v_grand(self) -> float:
+        """Mean utility of the grand coalition."""
+        return float(self.utilities[1])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all 2**n coalitions were measured."""
+        return self.n_players < 63 and len(self.masks) == 2**self.n_players  # noqa: PLR2004
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all means agree to rounding."""
+        return bool(np.ptp(self.utilities) <= 1e-13 * np.abs(self.utilities).max())
+
+    def subset(self, rows: IntArray) -> Evaluations:
+        """The same evaluations restricted to ``rows``, which must start with 0, 1 (the end points)."""
+        return Evaluations(
+            self.masks[rows],
+            self.utilities[rows],
+            self.replicates[rows],
+            self.pair_ids[rows],
+            int(self.replicates[rows].sum()),
+            self.seed_variance,
+            self.seed_freedom,
+        )
+
+
+def collapse(coalitions: CoalitionMatrix, utilities: Utilities) -> Evaluations:
+    """Check the rows and average the replicates of each coalition.
+
+    Args:
+        coalitions: (n_coalitions, n_players) bool (or 0/1 integers), any order, duplicates are replicates.
+        utilities: (n_coalitions,) finite numbers.
+
+    Raises:
+        ValueError: wrong shape or type, non-finite utilities (rows named), or a missing empty or grand coalition.
+    """
+    masks, values = _checked(coalitions, utilities)
+    packed = np.packbits(masks, axis=1)
+    keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    # Sorted sums: the mean of replicates must not depend on the order of the rows.
+    order = np.lexsort((values, group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    replicates = np.bincount(group).astype(np.float64)
+    means = np.add.reduceat(values[order], starts) / replicates
+    squares = np.add.reduceat((values[order] - means[group[order]]) ** 2, starts)
+    freedom = len(values) - len(means)
+    canonical = _canonical_order(masks[first], means)
+    masks = masks[first][canonical]
+    return Evaluations(
+        masks=masks,
+        utilities=means[canonical],
+        replicates=replicates[canonical],
+        pair_ids=_pair_ids(masks),
+        n_rows=len(values),
+        seed_variance=float(squares.sum() / freedom) if freedom else float("nan"),
+        seed_freedom=freedom,
+    )
+
+
+def _checked(coalitions: CoalitionMatrix, utilities: Utilities) -> tuple[CoalitionMatrix, FloatArray]:
+    masks = np.asarray(coalitions)
+    values = np.asarray(utilities)
+    if masks.ndim != 2 or 0 in masks.shape:  # noqa: PLR2004
+        raise ValueError(f"Expected `coalitions` of shape (n_coalitions, n_players), got {masks.shape}.")
+    if values.shape != masks.shape[:1]:
+        raise ValueError(
+            f"Expected one utility per coalition, shape ({len(masks)},), got `utilities` of shape {values.shape}. "
+            "Fit one property at a time."
+        )
+    if masks.dtype != bool:
+        if not np.issubdtype(masks.dtype, np.number) or not np.isin(masks, (0, 1)).all():
+            raise ValueError(f"Expected `coalitions` to be bool (or only 0 and 1), got {masks.dtype}.")
+        masks = masks.astype(bool)
+    if not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.complexfloating):
+        raise ValueError(f"Expected real numbers as `utilities`, got {values.dtype}.")
+    values = values.astype(np.float64)
+    _check_finite(values)
+    _check_end_points(masks)
+    return masks, values
+
+
+def _check_finite(values: FloatArray) -> None:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise ValueError(
+            f"Expected finite `utilities`, got {len(bad)} that are not, in rows {_listed(bad)} (first: {values[bad[0]]}). "
+            "Repeat or drop these evaluations; a substitute value would bias every player."
+        )
+
+
+def _check_end_points(masks: CoalitionMatrix) -> None:
+    sizes = masks.sum(axis=1)
+    ends = {"empty coalition (no player)": 0, "grand coalition (all players)": masks.shape[1]}
+    missing = [name for name, size in ends.items() if not (sizes == size).any()]
+    if missing:
+        raise ValueError(
+            f"Expected rows for the empty and the grand coalition, missing: {' and '.join(missing)} among "
+            f"{len(masks)} rows. Measure them first: they are rows 0 and 1 of every plan of `plan_coalitions`."
+        )
+
+
+def _listed(rows: IntArray, limit: int = 10) -> str:
+    """Up to ``limit`` numbers and how many more there are."""
+    text = ", ".join(map(str, rows[:limit].tolist()))
+    return text if len(rows) <= limit else f"{text} and {len(rows) - limit} more"
+
+
+def _canonical_order(masks: CoalitionMatrix, means: FloatArray) -> IntArray:
+    """∅, N, then by size, by overlap with all other rows (both unchanged when players are renamed), then the rest."""
+    n_players = masks.shape[1]
+    sizes = masks.sum(axis=1)
+    # Σ_T |S∩T|³: integers, so exact in float64 for every order of summation (below 2⁵³ for all sizes we accept).
+    overlap = np.zeros(len(masks))
+    members = masks.astype(np.float32)  # exact: counts stay below 2²⁴
+    for start in range(0, len(masks), 1024):
+        joint = (members[start : start + 1024] @ members.T).astype(np.float64)
+        overlap[start : start + 1024] = (joint**3).sum(axis=1)
+    rank = np.where(sizes == 0, 0, np.where(sizes == n_players, 1, 1 + sizes))
+    packed = np.array([row.tobytes() for row in np.packbits(masks, axis=1)], dtype=object)
+    last = np.argsort(np.argsort(packed, kind="stable"), kind="stable")
+    return np.lexsort((last, means, overlap, rank))
+
+
+def _pair_ids(masks: CoalitionMatrix) -> IntArray:
+    """(m,) int64: one number per {S, N∖S}, in order of first appearance."""
+    numbers: dict[bytes, int] = {}
+    both = zip(np.packbits(masks, axis=1), np.packbits(~masks, axis=1), strict=True)
+    keys = [min(row.tobytes(), inverse.tobytes()) for row, inverse in both]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

@@ -1,0 +1,345 @@
+"""Gaussian process over coalitions: the default estimator for few, noisy, separately measured utilities.
+
+The prior is a smooth curve in |S|, plus additive player effects that may change with |S|, plus pairwise effects, and it
+does not change when players are renamed. The Shapley value is a linear map of the game, so its posterior is Gaussian
+and has a closed form; nothing is sampled. Saturating scores of growing training sets, whose curvature in |S| is noise
+to a regression on player columns, are what it is made for.
+
+When not: a complete noise-free table (use the exact formula); thousands of rows (cost O(m³); see ``committee.py``).
+
+Letters as in the formulas: a, b = sizes, s = a/n, t = b/n, j = |S∩T|, K = LLᵀ covariance of the measured rows.
+Rasmussen & Williams 2006, eqs. 2.25, 5.9 and section 5.4.2; the relative ShaplEIG (2606.02247) fixes the noise instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from groupshap.games.evaluations import Evaluations
+from groupshap.games.types import CoalitionMatrix, FloatArray
+
+__all__ = ["SubsetGP", "fit_subset_gp"]
+
+PARAMETERS = ("ln τ₁²", "ln ℓ₁", "ln τ₂²", "ln ℓ₂", "δ", "ln τ₃²", "ln σ²")
+PRIOR_MEAN = np.array([np.log(0.3), 0.0, np.log(0.3), np.log(0.7), 0.0, np.log(0.02), np.log(0.02)])
+PRIOR_SD = np.array([2.5, 1.0, 2.5, 0.7, 1.5, 2.5, 4.0])
+LOWER = np.append((PRIOR_MEAN - 4.0 * PRIOR_SD)[:-1], np.log(1e-5))
+"""Noise floor 1e-5 (standardised): an interpolating fit of a few rows is never believed without reserve."""
+UPPER = PRIOR_MEAN + 3.0 * PRIOR_SD
+LEVEL_VARIANCE = 25.0
+JITTER = 1e-8
+MAX_ROWS_OF_SEARCH = 160
+NOISE_STEPS = (1.5, 3.0, 4.5, 6.0)
+BLOCK_ENTRIES = 2**22
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the kernel needs of two lists of coalitions; every field (m, m') float64.
+
+    c = (x_S − s1)·(x_T − t1)·4/n, squared gap (s−t)², sum s+t−1, log gap |ln(1+a) − ln(1+b)|, level k₀.
+    """
+
+    overlap: FloatArray
+    square_gap: FloatArray
+    size_sum: FloatArray
+    log_gap: FloatArray
+    level: FloatArray
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> Geometry:
+        """Restriction of a square geometry to some rows."""
+        grid = np.ix_(rows, rows)
+        return Geometry(*(getattr(self, name)[grid] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class SubsetGP:
+    """A fitted Gaussian process over coalitions; all fields in standardised units except mean and scale.
+
+    Attributes:
+        masks: (m, n_players) bool, the measured coalitions.
+        theta: (7,) float64 in the order of ``PARAMETERS``.
+        mean: μ of the utilities.
+        scale: ς, standard deviation of the utilities.
+        factor: (m, m) float64, lower Cholesky factor L of K.
+        omega: (m,) float64, K⁻¹y.
+        inverse_diagonal: (m,) float64, diagonal of K⁻¹.
+    """
+
+    masks: CoalitionMatrix
+    theta: FloatArray
+    mean: float
+    scale: float
+    factor: FloatArray
+    omega: FloatArray
+    inverse_diagonal: FloatArray
+
+    @property
+    def n_players(self) -> int:
+        """Number of players."""
+        return self.masks.shape[1]
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(m,) int64: |S| of the measured coalitions."""
+        return self.masks.sum(axis=1)
+
+    @property
+    def noise_variance(self) -> float:
+        """ς²σ² in squared units of the utility: seed variance of one evaluation plus what the kernel misses."""
+        return float(self.scale**2 * np.exp(self.theta[6]))
+
+    def predict(self, coalitions: CoalitionMatrix) -> FloatArray:
+        """(m',) float64: posterior mean of v for (m', n_players) bool ``coalitions``."""
+        parts = _components(self.theta, geometry(coalitions, self.masks))
+        return self.mean + self.scale * sum(part @ self.omega for part in parts)
+
+    def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
+        """Residuals (m,) of the noisy means when their own row is left out, and their predicted variances (m,).
+
+        Hyper-parameters, mean and scale stay as fitted (Rasmussen & Williams 2006, section 5.4.2).
+        """
+        return self.scale * self.omega / self.inverse_diagonal, self.scale**2 / self.inverse_diagonal
+
+    def inflation(self) -> float:
+        """κ = max(1, mean squared standardised leave-one-out residual of the interior rows)."""
+        interior = slice(2, None)
+        return max(1.0, float(np.mean(self.omega[interior] ** 2 / self.inverse_diagonal[interior])))
+
+    def shapley_operator(self) -> FloatArray:
+        """(m, n_players) float64: P_ri = A_i k(·, S_r), covariance of φ_i with the r-th noise-free utility."""
+        inside, outside = response(self.theta, self.n_players)
+        return np.where(self.masks, inside[self.sizes][:, None], outside[self.sizes][:, None])
+
+    def shapley(self) -> tuple[FloatArray, FloatArray]:
+        """Posterior mean (n_players,) and covariance (n_players, n_players) of the Shapley values.
+
+        φ̂ = ςPᵀω and Σ̂ = ς²(Π − PᵀK⁻¹P); no inflation. The values sum to v̂(N) − v̂(∅).
+        """
+        operator = self.shapley_operator()
+        whitened = scipy.linalg.solve_triangular(self.factor, operator, lower=True, check_finite=False)
+        covariance = prior_covariance(self.theta, self.n_players) - whitened.T @ whitened
+        return self.scale * (operator.T @ self.omega), self.scale**2 * covariance
+
+    def size_curve(self, sizes: npt.NDArray[np.int64]) -> FloatArray:
+        """(len(sizes),) float64: mean of the predicted v over all coalitions of each size."""
+        n, own = self.n_players, self.sizes[None, :]
+        a = np.asarray(sizes)[:, None]
+        ln_tau1, ln_l1, _, _, delta, ln_tau3, _ = self.theta
+        s, t = a / n, own / n
+        r = np.sqrt(3.0) * np.abs(np.log1p(a) - np.log1p(own)) / np.exp(ln_l1)
+        smooth = LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)) + np.exp(ln_tau1 - r) * (1.0 + r)
+        # E c² over the coalitions of one size: 16/n² times the hypergeometric variance of |S∩T|.
+        variance = a * own * (n - a) * (n - own) / (n**2 * max(n - 1, 1))
+        pairs = np.exp(ln_tau3 - delta * (s + t - 1.0)) * 16.0 / n**2 * variance
+        return self.mean + self.scale * ((smooth + pairs) @ self.omega)
+
+
+def fit_subset_gp(evaluations: Evaluations) -> SubsetGP:
+    """Find the hyper-parameters by penalised likelihood and condition on all rows.
+
+    More than 160 rows: the search uses the end points and 158 interior rows spread over the canonical order, and the
+    noise is then checked on all rows (fits with far too little noise were seen without it).
+    """
+    mean, scale, standardised = standardise(evaluations.utilities)
+    shape = geometry(evaluations.masks, evaluations.masks)
+    rows = search_rows(len(standardised))
+    theta = _search(shape.subset(rows), standardised[rows], evaluations.replicates[rows])
+    theta, factor = _with_checked_noise(
+        theta, shape, standardised, evaluations.replicates, many=len(rows) < len(shape.level)
+    )
+    return condition(evaluations.masks, theta, mean, scale, standardised, factor)
+
+
+def condition(
+    masks: CoalitionMatrix, theta: FloatArray, mean: float, scale: float, standardised: FloatArray, factor: FloatArray
+) -> SubsetGP:
+    """The posterior of given hyper-parameters and Cholesky factor of K."""
+    omega = scipy.linalg.cho_solve((factor, True), standardised, check_finite=False)
+    inverse_factor = scipy.linalg.lapack.dtrtri(factor, lower=1)[0]
+    return SubsetGP(masks, theta, mean, scale, factor, omega, np.einsum("ij,ij->j", inverse_factor, inverse_factor))
+
+
+def standardise(utilities: FloatArray) -> tuple[float, float, FloatArray]:
+    """μ, ς and (ȳ − μ)/ς; a constant game keeps ς = 1."""
+    mean, scale = float(utilities.mean()), float(utilities.std())
+    if scale <= 1e-13 * np.abs(utilities).max():
+        return mean, 1.0, np.zeros_like(utilities)
+    return mean, scale, (utilities - mean) / scale
+
+
+def search_rows(n_rows: int) -> npt.NDArray[np.int64]:
+    """Rows used for the hyper-parameters: all, or the end points and 158 evenly spread interior rows."""
+    if n_rows <= MAX_ROWS_OF_SEARCH:
+        return np.arange(n_rows)
+    interior = np.floor(np.linspace(0, n_rows - 3, MAX_ROWS_OF_SEARCH - 2)).astype(np.int64)
+    return np.concatenate([[0, 1], 2 + interior])
+
+
+def geometry(coalitions: CoalitionMatrix, others: CoalitionMatrix) -> Geometry:
+    """Pairwise quantities of (m, n_players) and (m', n_players) bool coalitions."""
+    n = coalitions.shape[1]
+    a, b = coalitions.sum(axis=1)[:, None], others.sum(axis=1)[None, :]
+    # float32 products of 0/1 are exact for up to 2²⁴ players, and twice as fast.
+    joint = (coalitions.astype(np.float32) @ others.astype(np.float32).T).astype(np.float64)
+    s, t = a / n, b / n
+    return Geometry(
+        overlap=(joint - a * t) * (4.0 / n),
+        square_gap=(s - t) ** 2,
+        size_sum=s + t - 1.0,
+        log_gap=np.abs(np.log1p(a) - np.log1p(b)),
+        level=LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)),
+    )
+
+
+def _components(theta: FloatArray, shape: Geometry) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """k₀ level and trend, k₁ smooth size curve, k₂ additive with size-dependent coefficients, k₃ pairwise."""
+    ln_tau1, ln_l1, ln_tau2, ln_l2, delta, ln_tau3, _ = theta
+    r = (np.sqrt(3.0) / np.exp(ln_l1)) * shape.log_gap
+    smooth = np.exp(ln_tau1 - r) * (1.0 + r)  # Matérn 3/2
+    growth = np.exp(-delta * shape.size_sum) * shape.overlap
+    additive = np.exp(ln_tau2 - shape.square_gap * (0.5 / np.exp(2.0 * ln_l2))) * growth
+    pairwise = np.exp(ln_tau3) * shape.overlap * growth
+    return shape.level, smooth, additive, pairwise
+
+
+def _noise(theta: FloatArray, replicates: FloatArray) -> FloatArray:
+    return np.exp(theta[6]) / replicates
+
+
+def _factor(theta: FloatArray, shape: Geometry, replicates: FloatArray) -> FloatArray:
+    """Lower Cholesky factor of K; raises ``numpy.linalg.LinAlgError`` where K is numerically singular."""
+    level, smooth, additive, pairwise = _components(theta, shape)
+    covariance = smooth
+    for part in (level, additive, pairwise):
+        covariance += part
+    covariance[np.diag_indices_from(covariance)] += _noise(theta, replicates) + JITTER
+    return scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+
+
+def objective(
+    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
+) -> tuple[float, FloatArray]:
+    """Negative log posterior of θ (constants left out) and its gradient (7,) (Rasmussen & Williams 2006, eq. 5.9)."""
+    level, smooth, additive, pairwise = _components(theta, shape)
+    noise = _noise(theta, replicates)
+    covariance = level + smooth + additive + pairwise
+    covariance[np.diag_indices_from(covariance)] += noise + JITTER
+    try:
+        factor = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return 1e10, np.zeros(len(theta))
+    omega = scipy.linalg.cho_solve((factor, True), standardised, check_finite=False)
+    weights = scipy.linalg.cho_solve((factor, True), np.eye(len(factor)), check_finite=False) - np.outer(omega, omega)
+    pull = (theta - PRIOR_MEAN) / PRIOR_SD
+    value = 0.5 * standardised @ omega + np.log(np.diag(factor)).sum() + 0.5 * pull @ pull
+    r = (np.sqrt(3.0) / np.exp(theta[1])) * shape.log_gap
+    slopes = [
+        np.vdot(weights, smooth),
+        np.exp(theta[0]) * np.vdot(weights, r**2 * np.exp(-r)),
+        np.vdot(weights, additive),
+        np.vdot(weights, additive * shape.square_gap) / np.exp(2.0 * theta[3]),
+        -np.vdot(weights, shape.size_sum * (additive + pairwise)),
+        np.vdot(weights, pairwise),
+        np.diag(weights) @ noise,
+    ]
+    return float(value), 0.5 * np.array(slopes) + pull / PRIOR_SD
+
+
+def _search(shape: Geometry, standardised: FloatArray, replicates: FloatArray) -> FloatArray:
+    """Maximum a posteriori θ from one start at the prior mean."""
+    result = scipy.optimize.minimize(
+        objective,
+        PRIOR_MEAN,
+        args=(shape, standardised, replicates),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(LOWER, UPPER, strict=True)),
+        options={"maxiter": 30},
+    )
+    return result.x
+
+
+def _with_checked_noise(
+    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray, *, many: bool
+) -> tuple[FloatArray, FloatArray]:
+    """θ with ln σ² raised as long as the likelihood of all rows improves, and the factor of K."""
+    best, factor = _likelihood(theta, shape, standardised, replicates)
+    chosen = theta
+    for step in NOISE_STEPS if many else ():
+        candidate = np.append(theta[:-1], theta[-1] + step)
+        value, candidate_factor = _likelihood(candidate, shape, standardised, replicates)
+        if value >= best:
+            break
+        best, factor, chosen = value, candidate_factor, candidate
+    return chosen, factor
+
+
+def _likelihood(
+    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
+) -> tuple[float, FloatArray]:
+    """Negative log likelihood of all rows (no prior) and the factor of K."""
+    factor = _factor(theta, shape, replicates)
+    whitened = scipy.linalg.solve_triangular(factor, standardised, lower=True, check_finite=False)
+    return float(0.5 * whitened @ whitened + np.log(np.diag(factor)).sum()), factor
+
+
+def response(theta: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+    """f_in and f_out, each (n+1,) float64: A_i k(·, T) for |T| = 0..n with i ∈ T and i ∉ T."""
+    sizes = np.arange(n + 1)
+    level = _size_response(theta, n)
+    players = _player_response(theta, n)
+    others = np.zeros(n + 1)
+    # The player components vanish at ∅ and N, so their values sum to zero over the players.
+    others[:n] = -sizes[:n] * players[:n] / (n - sizes[:n])
+    return level + players, level + others
+
+
+def _size_response(theta: FloatArray, n: int) -> FloatArray:
+    """e(b): 1/n of the difference of k₀ + k₁ between N and ∅, because all players share a size effect equally."""
+    sizes = np.arange(n + 1)
+
+    def smooth(size: int) -> FloatArray:
+        r = np.sqrt(3.0) * np.abs(np.log1p(size) - np.log1p(sizes)) / np.exp(theta[1])
+        return np.exp(theta[0] - r) * (1.0 + r)
+
+    return (smooth(n) - smooth(0) + LEVEL_VARIANCE * (sizes / n - 0.5)) / n
+
+
+def _player_response(theta: FloatArray, n: int) -> FloatArray:
+    """D(b): mean over a = 0..n−1 of Ψ(a+1, j̄+1, ρ) − Ψ(a, j̄, ρ), where |S∩T| has mean j̄ and variance ρ."""
+    result = np.zeros(n + 1)
+    a = np.arange(n)[:, None]
+    step = max(1, BLOCK_ENTRIES // n)
+    for start in range(1, n + 1, step):
+        b = np.arange(start, min(start + step, n + 1))[None, :]
+        j = a * (b - 1) / max(n - 1, 1)
+        rho = j * (n - b) / max(n - 1, 1) * (n - 1 - a) / max(n - 2, 1)
+        change = player_kernel(theta, n, a + 1, b, j + 1.0, rho) - player_kernel(theta, n, a, b, j, rho)
+        result[b[0]] = change.mean(axis=0)
+    return result
+
+
+def player_kernel(
+    theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray
+) -> FloatArray:
+    """Ψ: mean of k₂ + k₃ when |S∩T| has mean ``j`` and variance ``rho``; arguments broadcast."""
+    _, _, ln_tau2, ln_l2, delta, ln_tau3, _ = theta
+    c = (j - a * b / n) * (4.0 / n)
+    additive = np.exp(ln_tau2 - (a - b) ** 2 / (2.0 * n**2 * np.exp(2.0 * ln_l2))) * c
+    pairwise = np.exp(ln_tau3) * (c**2 + 16.0 * rho / n**2)
+    return np.exp(-delta * ((a + b) / n - 1.0)) * (additive + pairwise)
+
+
+def prior_covariance(theta: FloatArray, n: int) -> FloatArray:
+    """Π (n, n) float64 of the Shapley values in standardised units: one variance, one covariance."""
+    inside, outside = response(theta, n)
+    own = float((inside[1:] - outside[:-1]).mean())
+    shared = (inside[n] - outside[0] - own) / max(n - 1, 1)
+    covariance = np.full((n, n), shared)
+    np.fill_diagonal(covariance, own)
+    return covariance
