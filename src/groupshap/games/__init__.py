@@ -5,6 +5,7 @@ Plan (:func:`plan_coalitions`), measure the rows in whatever way and order, fit 
 
 from __future__ import annotations
 
+from groupshap.games.agreement import SplitHalf, lds, predicted_spearman, spearman, split_half
 from groupshap.games.coalitions import (
     add_one_in_coalitions,
     all_coalitions,
@@ -17,7 +18,9 @@ from groupshap.games.coalitions import (
 )
 from groupshap.games.estimators import ESTIMATORS, estimate
 from groupshap.games.exact import exact_banzhaf, exact_interactions, exact_shapley
+from groupshap.games.interactions import ShapleyInteractions, shapley_interactions
 from groupshap.games.sampling import LAWS, plan_coalitions, size_probabilities
+from groupshap.games.size_curve import SizeCurve, size_curve
 from groupshap.games.types import CoalitionMatrix, ShapleyValues, Utilities
 from groupshap.games.uncertainty import evaluations_to_converge, is_converged, relative_standard_error
 
@@ -25,7 +28,10 @@ __all__ = [
     "ESTIMATORS",
     "LAWS",
     "CoalitionMatrix",
+    "ShapleyInteractions",
     "ShapleyValues",
+    "SizeCurve",
+    "SplitHalf",
     "Utilities",
     "add_one_in_coalitions",
     "all_coalitions",
@@ -37,11 +43,17 @@ __all__ = [
     "exact_interactions",
     "exact_shapley",
     "is_converged",
+    "lds",
     "leave_one_out_coalitions",
     "plan_coalitions",
+    "predicted_spearman",
     "relative_standard_error",
     "replicate_numbers",
+    "shapley_interactions",
+    "size_curve",
     "size_probabilities",
+    "spearman",
+    "split_half",
     "task_ids",
     "uniform_fraction_coalitions",
 ]

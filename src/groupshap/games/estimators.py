@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from groupshap.games.baselines import fit_banzhaf, fit_permutation, fit_single_changes
+from groupshap.games.committee import fit_committee
 from groupshap.games.evaluations import Evaluations, collapse
-from groupshap.games.exact import MAX_EXACT_PLAYERS, exact_from_evaluations
+from groupshap.games.exact import MAX_EXACT_PLAYERS, banzhaf_coefficients, exact_from_evaluations
 from groupshap.games.regression import (
     fit_datamodel,
     fit_kernel,
@@ -28,11 +30,14 @@ from groupshap.games.subset_gp import fit_subset_gp
 from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities
 from groupshap.games.uncertainty import bootstrap_covariance, noise_from_replicates
 
-__all__ = ["ESTIMATORS", "estimate", "estimate_collapsed"]
+__all__ = ["ESTIMATORS", "estimate", "estimate_collapsed", "relative_difference", "require_interior"]
 
 MIN_INTERIOR = 8
 """Fewer distinct coalitions than this cannot support seven hyper-parameters."""
 MAX_COMPANION_ROWS = 600
+MAX_PROCESS_ROWS = 3000
+"""Above this the exact process costs more than 10 s and 1 GB; a committee of smaller ones takes over."""
+ROWS_PER_BLOCK = 1500
 ENUMERATION = "enumerated"
 
 
@@ -159,40 +164,40 @@ def _gp(evaluations: Evaluations, settings: Settings) -> Fit:
     """Gaussian process over coalitions; the exact formula where the table is complete."""
     if evaluations.is_complete:
         return _exact(evaluations, settings)
-    _require_interior(evaluations, "gp")
+    require_interior(evaluations, "gp")
     if evaluations.is_constant:
         return _constant(evaluations, "gp")
-    model = fit_subset_gp(evaluations)
-    values, covariance = model.shapley()
-    kappa = model.inflation()
-    error = float(np.mean(model.leave_one_out()[0][2:] ** 2))
+    fit, error = _process(evaluations)
     companion = fit_size_adjusted(evaluations, settings.law)
     companion_error = float(np.mean(companion.residuals**2))
-    diagnostics: dict[str, float | str] = {
-        "inflation": kappa,
+    remarks: dict[str, float | str] = {
         "loo_rmse": math.sqrt(error),
         "loo_rmse_size_adjusted": math.sqrt(companion_error),
-        "size_adjusted_relative_difference": relative_difference(companion.coefficients, values),
-        "gp_noise_variance": model.noise_variance,
+        "size_adjusted_relative_difference": relative_difference(companion.coefficients, fit.values),
+        "fall_back": "none",
     }
     if error > companion_error:
-        reason = f"gp → size_adjusted: leave-one-out RMSE {math.sqrt(error):.4g} > {math.sqrt(companion_error):.4g}"
-        substitute = _size_adjusted(evaluations, settings)
-        return Fit(
-            substitute.values,
-            substitute.covariance,
-            substitute.noise_variance,
-            "size_adjusted",
-            {**diagnostics, "fall_back": reason},
-        )
-    noise = noise_from_replicates(evaluations)
-    return Fit(
-        values,
-        kappa * covariance,
-        model.noise_variance if noise is None else noise,
-        "gp",
-        {**diagnostics, "fall_back": "none"},
-    )
+        remarks["fall_back"] = "size_adjusted instead of gp: its leave-one-out error is smaller"
+        fit = _size_adjusted(evaluations, settings)
+    return replace(fit, diagnostics={**fit.diagnostics, **remarks})
+
+
+def _process(evaluations: Evaluations) -> tuple[Fit, float]:
+    """The Gaussian process, above 3000 rows a committee, and its mean squared leave-one-out residual."""
+    replicated = noise_from_replicates(evaluations)
+    if len(evaluations.masks) > MAX_PROCESS_ROWS:
+        committee = fit_committee(evaluations, ROWS_PER_BLOCK)
+        values, covariance, kappa = committee.values, committee.covariance, committee.inflation
+        residuals, noise = committee.loo_residuals, committee.noise_variance
+        remarks: dict[str, float | str] = {"committee_blocks": float(committee.n_blocks)}
+    else:
+        model = fit_subset_gp(evaluations)
+        values, covariance = model.shapley()
+        kappa, noise, remarks = model.inflation(), model.noise_variance, {}
+        residuals = model.leave_one_out()[0][2:]
+    remarks |= {"inflation": kappa, "gp_noise_variance": noise}
+    fit = Fit(values, kappa * covariance, noise if replicated is None else replicated, "gp", remarks)
+    return fit, float(np.mean(residuals**2))
 
 
 def _exact(evaluations: Evaluations, settings: Settings) -> Fit:
@@ -205,13 +210,13 @@ def _exact(evaluations: Evaluations, settings: Settings) -> Fit:
 def _noise_of_table(evaluations: Evaluations) -> tuple[float, dict[str, float | str]]:
     """Noise variance of one row, from replicates where there are enough, and the comparison with the GP."""
     replicated = noise_from_replicates(evaluations)
-    if evaluations.is_constant or not 2 <= evaluations.n_players <= MAX_EXACT_PLAYERS:  # noqa: PLR2004
+    if evaluations.is_constant or not 2 <= evaluations.n_players <= MAX_EXACT_PLAYERS:
         return replicated or 0.0, {}
     n_rows = len(evaluations.masks)
     chosen = 2 + np.floor(np.linspace(0, n_rows - 3, min(n_rows - 2, MAX_COMPANION_ROWS))).astype(np.int64)
     model = fit_subset_gp(evaluations.subset(np.concatenate([[0, 1], chosen])))
     noise = model.noise_variance if replicated is None else replicated
-    exact, _ = exact_from_evaluations(evaluations, 0.0) if evaluations.is_complete else (model.shapley()[0], None)
+    exact, _ = exact_from_evaluations(evaluations, noise)
     return noise, {
         "noise_source": "gp (includes its misfit)" if replicated is None else "replicates",
         "gp_relative_difference": relative_difference(model.shapley()[0], exact),
@@ -224,7 +229,7 @@ def _size_adjusted(evaluations: Evaluations, settings: Settings) -> Fit:
         return _complete(
             evaluations, fit_size_adjusted(evaluations, settings.law, penalty=0.0).coefficients, "size_adjusted"
         )
-    _require_interior(evaluations, "size_adjusted")
+    require_interior(evaluations, "size_adjusted")
     if evaluations.is_constant:
         return _constant(evaluations, "size_adjusted")
     fit = fit_size_adjusted(evaluations, settings.law)
@@ -256,11 +261,53 @@ def _kernel_exact(evaluations: Evaluations, settings: Settings) -> Fit:
     """Regression with the exact matrix A; covariance from the spread of the pairs."""
     if evaluations.n_players == 1:
         return _exact(evaluations, settings)
-    _require_interior(evaluations, "kernel_exact")
+    require_interior(evaluations, "kernel_exact")
     values, covariance = fit_kernel_exact(evaluations, row_weights(evaluations, settings.law))
     if evaluations.is_complete:
         return _complete(evaluations, values, "kernel_exact")
     return Fit(values, covariance, noise_from_replicates(evaluations) or 0.0, "kernel_exact")
+
+
+def _permutation(evaluations: Evaluations, settings: Settings) -> Fit:
+    """Mean marginal contributions; independent errors assumed between players."""
+    values, variances = fit_permutation(evaluations)
+    if evaluations.is_complete:
+        return _complete(evaluations, values, "permutation")
+    return Fit(values, np.diag(variances), noise_from_replicates(evaluations) or 0.0, "permutation")
+
+
+def _banzhaf(evaluations: Evaluations, settings: Settings) -> Fit:
+    """With-minus-without means; covariance by bootstrap over pairs."""
+    values, noise = fit_banzhaf(evaluations), noise_from_replicates(evaluations)
+    if evaluations.is_complete:
+        noise = _noise_of_table(evaluations)[0]
+        coefficients = banzhaf_coefficients(evaluations.masks)
+        covariance = (coefficients * (noise / evaluations.replicates)) @ coefficients.T
+    else:
+        covariance = _bootstrap(evaluations, lambda counts: fit_banzhaf(evaluations, counts), settings)
+    return Fit(values, covariance, noise or 0.0, "banzhaf")
+
+
+def _datamodel(evaluations: Evaluations, settings: Settings) -> Fit:
+    """Ridge without size columns; covariance by bootstrap over pairs at the same penalty."""
+    require_interior(evaluations, "datamodel")
+    fit = fit_datamodel(evaluations)
+
+    def refit(counts: FloatArray) -> FloatArray:
+        return fit_datamodel(evaluations, counts=counts, penalty=fit.penalty).coefficients
+
+    covariance = _bootstrap(evaluations, refit, settings)
+    return Fit(fit.coefficients, covariance, float(np.mean(fit.residuals**2)), "datamodel", {"penalty": fit.penalty})
+
+
+def _loo(evaluations: Evaluations, settings: Settings) -> Fit:
+    """v(N) − v(N∖i)."""
+    return Fit(*fit_single_changes(evaluations, leave_out=True), "loo")
+
+
+def _add_one_in(evaluations: Evaluations, settings: Settings) -> Fit:
+    """v({i}) − v(∅)."""
+    return Fit(*fit_single_changes(evaluations, leave_out=False), "add_one_in")
 
 
 def _complete(evaluations: Evaluations, values: FloatArray, estimator: str) -> Fit:
@@ -281,7 +328,7 @@ def _bootstrap(evaluations: Evaluations, refit: Callable[[FloatArray], FloatArra
     return bootstrap_covariance(evaluations, refit, n_bootstrap=settings.n_bootstrap, seed=settings.seed)
 
 
-def _require_interior(evaluations: Evaluations, estimator: str) -> None:
+def require_interior(evaluations: Evaluations, estimator: str) -> None:
     """Raise unless there are eight distinct coalitions between ∅ and N, or all of them."""
     n, interior = evaluations.n_players, len(evaluations.masks) - 2
     if interior >= MIN_INTERIOR or evaluations.is_complete:
@@ -320,6 +367,11 @@ ESTIMATORS: dict[str, Callable[[Evaluations, Settings], Fit]] = {
     "size_adjusted": _size_adjusted,
     "kernel": _kernel,
     "kernel_exact": _kernel_exact,
+    "permutation": _permutation,
+    "banzhaf": _banzhaf,
+    "datamodel": _datamodel,
+    "loo": _loo,
+    "add_one_in": _add_one_in,
     "exact": _exact,
 }
 """Name → (collapsed rows, settings) → fit."""

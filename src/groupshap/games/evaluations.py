@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 
-__all__ = ["Evaluations", "collapse"]
+__all__ = ["Evaluations", "collapse", "listed"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -63,7 +63,7 @@ class Evaluations:
     @property
     def is_complete(self) -> bool:
         """Whether all 2**n coalitions were measured."""
-        return self.n_players < 63 and len(self.masks) == 2**self.n_players  # noqa: PLR2004
+        return self.n_players < 63 and len(self.masks) == 2**self.n_players
 
     @property
     def is_constant(self) -> bool:
@@ -71,7 +71,7 @@ class Evaluations:
         return bool(np.ptp(self.utilities) <= 1e-13 * np.abs(self.utilities).max())
 
     def subset(self, rows: IntArray) -> Evaluations:
-        """The same evaluations restricted to ``rows``, which must start with 0, 1 (the end points)."""
+        """The same evaluations restricted to ``rows`` (sorted row numbers)."""
         return Evaluations(
             self.masks[rows],
             self.utilities[rows],
@@ -120,7 +120,7 @@ def collapse(coalitions: CoalitionMatrix, utilities: Utilities) -> Evaluations:
 def _checked(coalitions: CoalitionMatrix, utilities: Utilities) -> tuple[CoalitionMatrix, FloatArray]:
     masks = np.asarray(coalitions)
     values = np.asarray(utilities)
-    if masks.ndim != 2 or 0 in masks.shape:  # noqa: PLR2004
+    if masks.ndim != 2 or 0 in masks.shape:
         raise ValueError(f"Expected `coalitions` of shape (n_coalitions, n_players), got {masks.shape}.")
     if values.shape != masks.shape[:1]:
         raise ValueError(
@@ -143,7 +143,8 @@ def _check_finite(values: FloatArray) -> None:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise ValueError(
-            f"Expected finite `utilities`, got {len(bad)} that are not, in rows {_listed(bad)} (first: {values[bad[0]]}). "
+            f"Expected finite `utilities`, got {len(bad)} that are not, in rows {listed(bad)} "
+            f"(first: {values[bad[0]]}). "
             "Repeat or drop these evaluations; a substitute value would bias every player."
         )
 
@@ -159,7 +160,7 @@ def _check_end_points(masks: CoalitionMatrix) -> None:
         )
 
 
-def _listed(rows: IntArray, limit: int = 10) -> str:
+def listed(rows: IntArray, limit: int = 10) -> str:
     """Up to ``limit`` numbers and how many more there are."""
     text = ", ".join(map(str, rows[:limit].tolist()))
     return text if len(rows) <= limit else f"{text} and {len(rows) - limit} more"

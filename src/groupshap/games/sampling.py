@@ -108,7 +108,7 @@ def plan_coalitions(n_players: int, budget: int, *, seed: int, law: str = "unifo
     """
     if not 1 <= n_players <= MAX_PLAYERS:
         raise ValueError(f"Expected `n_players` in 1..{MAX_PLAYERS}, got {n_players}.")
-    if budget < 2:  # noqa: PLR2004
+    if budget < 2:
         raise ValueError(f"Expected `budget` ≥ 2 (the empty and the grand coalition), got {budget}.")
     probabilities = size_probabilities(n_players, law)
     if n_players < 63 and 2**n_players <= budget:

@@ -89,6 +89,11 @@ class SubsetGP:
         return self.masks.sum(axis=1)
 
     @property
+    def interior(self) -> npt.NDArray[np.bool_]:
+        """(m,) bool: rows that are neither empty nor grand."""
+        return (self.sizes > 0) & (self.sizes < self.n_players)
+
+    @property
     def noise_variance(self) -> float:
         """ς²σ² in squared units of the utility: seed variance of one evaluation plus what the kernel misses."""
         return float(self.scale**2 * np.exp(self.theta[6]))
@@ -107,8 +112,7 @@ class SubsetGP:
 
     def inflation(self) -> float:
         """κ = max(1, mean squared standardised leave-one-out residual of the interior rows)."""
-        interior = slice(2, None)
-        return max(1.0, float(np.mean(self.omega[interior] ** 2 / self.inverse_diagonal[interior])))
+        return max(1.0, float(np.mean((self.omega**2 / self.inverse_diagonal)[self.interior])))
 
     def shapley_operator(self) -> FloatArray:
         """(m, n_players) float64: P_ri = A_i k(·, S_r), covariance of φ_i with the r-th noise-free utility."""
@@ -129,39 +133,48 @@ class SubsetGP:
         """(len(sizes),) float64: mean of the predicted v over all coalitions of each size."""
         n, own = self.n_players, self.sizes[None, :]
         a = np.asarray(sizes)[:, None]
-        ln_tau1, ln_l1, _, _, delta, ln_tau3, _ = self.theta
         s, t = a / n, own / n
-        r = np.sqrt(3.0) * np.abs(np.log1p(a) - np.log1p(own)) / np.exp(ln_l1)
-        smooth = LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)) + np.exp(ln_tau1 - r) * (1.0 + r)
+        smooth = LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)) + smooth_kernel(self.theta, a, own)
         # E c² over the coalitions of one size: 16/n² times the hypergeometric variance of |S∩T|.
         variance = a * own * (n - a) * (n - own) / (n**2 * max(n - 1, 1))
-        pairs = np.exp(ln_tau3 - delta * (s + t - 1.0)) * 16.0 / n**2 * variance
+        pairs = np.exp(self.theta[5] - self.theta[4] * (s + t - 1.0)) * 16.0 / n**2 * variance
         return self.mean + self.scale * ((smooth + pairs) @ self.omega)
 
 
 def fit_subset_gp(evaluations: Evaluations) -> SubsetGP:
-    """Find the hyper-parameters by penalised likelihood and condition on all rows.
+    """Find the hyper-parameters by penalised likelihood and condition on all rows."""
+    mean, scale, standardised = standardise(evaluations.utilities)
+    theta = find_theta(evaluations, standardised)
+    return condition(evaluations.masks, evaluations.replicates, theta, (mean, scale), standardised)
+
+
+def find_theta(evaluations: Evaluations, standardised: FloatArray) -> FloatArray:
+    """(7,) float64: maximum a posteriori hyper-parameters for standardised utilities (m,).
 
     More than 160 rows: the search uses the end points and 158 interior rows spread over the canonical order, and the
     noise is then checked on all rows (fits with far too little noise were seen without it).
     """
-    mean, scale, standardised = standardise(evaluations.utilities)
-    shape = geometry(evaluations.masks, evaluations.masks)
     rows = search_rows(len(standardised))
-    theta = _search(shape.subset(rows), standardised[rows], evaluations.replicates[rows])
-    theta, factor = _with_checked_noise(
-        theta, shape, standardised, evaluations.replicates, many=len(rows) < len(shape.level)
-    )
-    return condition(evaluations.masks, theta, mean, scale, standardised, factor)
+    masks, replicates = evaluations.masks, evaluations.replicates
+    theta = _search(geometry(masks[rows], masks[rows]), standardised[rows], replicates[rows])
+    if len(rows) == len(masks):
+        return theta
+    return _with_checked_noise(theta, geometry(masks, masks), standardised, replicates)
 
 
 def condition(
-    masks: CoalitionMatrix, theta: FloatArray, mean: float, scale: float, standardised: FloatArray, factor: FloatArray
+    masks: CoalitionMatrix,
+    replicates: FloatArray,
+    theta: FloatArray,
+    mean_and_scale: tuple[float, float],
+    standardised: FloatArray,
 ) -> SubsetGP:
-    """The posterior of given hyper-parameters and Cholesky factor of K."""
+    """The posterior at given hyper-parameters."""
+    factor = _factor(theta, geometry(masks, masks), replicates)
     omega = scipy.linalg.cho_solve((factor, True), standardised, check_finite=False)
     inverse_factor = scipy.linalg.lapack.dtrtri(factor, lower=1)[0]
-    return SubsetGP(masks, theta, mean, scale, factor, omega, np.einsum("ij,ij->j", inverse_factor, inverse_factor))
+    inverse_diagonal = np.einsum("ij,ij->j", inverse_factor, inverse_factor)
+    return SubsetGP(masks, theta, *mean_and_scale, factor, omega, inverse_diagonal)
 
 
 def standardise(utilities: FloatArray) -> tuple[float, float, FloatArray]:
@@ -265,27 +278,24 @@ def _search(shape: Geometry, standardised: FloatArray, replicates: FloatArray) -
 
 
 def _with_checked_noise(
-    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray, *, many: bool
-) -> tuple[FloatArray, FloatArray]:
-    """θ with ln σ² raised as long as the likelihood of all rows improves, and the factor of K."""
-    best, factor = _likelihood(theta, shape, standardised, replicates)
-    chosen = theta
-    for step in NOISE_STEPS if many else ():
+    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
+) -> FloatArray:
+    """θ with ln σ² raised as long as the likelihood of all rows improves."""
+    best, chosen = _likelihood(theta, shape, standardised, replicates), theta
+    for step in NOISE_STEPS:
         candidate = np.append(theta[:-1], theta[-1] + step)
-        value, candidate_factor = _likelihood(candidate, shape, standardised, replicates)
+        value = _likelihood(candidate, shape, standardised, replicates)
         if value >= best:
             break
-        best, factor, chosen = value, candidate_factor, candidate
-    return chosen, factor
+        best, chosen = value, candidate
+    return chosen
 
 
-def _likelihood(
-    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
-) -> tuple[float, FloatArray]:
-    """Negative log likelihood of all rows (no prior) and the factor of K."""
+def _likelihood(theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray) -> float:
+    """Negative log likelihood of all rows, without the prior of θ."""
     factor = _factor(theta, shape, replicates)
     whitened = scipy.linalg.solve_triangular(factor, standardised, lower=True, check_finite=False)
-    return float(0.5 * whitened @ whitened + np.log(np.diag(factor)).sum()), factor
+    return float(0.5 * whitened @ whitened + np.log(np.diag(factor)).sum())
 
 
 def response(theta: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
@@ -302,12 +312,14 @@ def response(theta: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
 def _size_response(theta: FloatArray, n: int) -> FloatArray:
     """e(b): 1/n of the difference of k₀ + k₁ between N and ∅, because all players share a size effect equally."""
     sizes = np.arange(n + 1)
+    rise = smooth_kernel(theta, n, sizes) - smooth_kernel(theta, 0, sizes)
+    return (rise + LEVEL_VARIANCE * (sizes / n - 0.5)) / n
 
-    def smooth(size: int) -> FloatArray:
-        r = np.sqrt(3.0) * np.abs(np.log1p(size) - np.log1p(sizes)) / np.exp(theta[1])
-        return np.exp(theta[0] - r) * (1.0 + r)
 
-    return (smooth(n) - smooth(0) + LEVEL_VARIANCE * (sizes / n - 0.5)) / n
+def smooth_kernel(theta: FloatArray, a: npt.NDArray[np.int64] | int, b: npt.NDArray[np.int64]) -> FloatArray:
+    """k₁ as a function of two sizes (Matérn 3/2 in ln(1+|S|)); arguments broadcast."""
+    r = np.sqrt(3.0) * np.abs(np.log1p(a) - np.log1p(b)) / np.exp(theta[1])
+    return np.exp(theta[0] - r) * (1.0 + r)
 
 
 def _player_response(theta: FloatArray, n: int) -> FloatArray:
@@ -324,7 +336,7 @@ def _player_response(theta: FloatArray, n: int) -> FloatArray:
     return result
 
 
-def player_kernel(
+def player_kernel(  # noqa: PLR0917 the arguments of Ψ, in the order of the formula
     theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray
 ) -> FloatArray:
     """Ψ: mean of k₂ + k₃ when |S∩T| has mean ``j`` and variance ``rho``; arguments broadcast."""

@@ -44,7 +44,7 @@ def noise_from_replicates(evaluations: Evaluations) -> float | None:
 
 
 def relative_standard_error(values: ShapleyValues) -> float:
-    """max standard error / (max value − min value); inf where all values are equal but not known exactly."""
+    """Largest standard error / (max value − min value); inf where all values are equal but not known exactly."""
     spread, worst = float(np.ptp(values.values)), float(values.standard_errors.max())
     if worst == 0.0:
         return 0.0
