@@ -1,0 +1,25 @@
+"""The closed list of sources: ``SOURCES[config.source](config, cache)`` returns :class:`SourceData`.
+
+A source decodes and sizes its images, checks its own input, and raises :class:`~groupshap.grouping.checks.DataProblems`
+with everything that is wrong. ``cache`` is a folder it may write to; whatever lies there can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from groupshap.grouping.config import DataGroupingConfig
+from groupshap.grouping.data import SourceData
+from groupshap.grouping.sources.avatars import load_avatars
+from groupshap.grouping.sources.digits import load_digits
+
+__all__ = ["SOURCES", "Source"]
+
+Source: TypeAlias = Callable[[DataGroupingConfig, Path], SourceData]
+
+SOURCES: dict[str, Source] = {
+    "avatars": load_avatars,
+    "digits": load_digits,
+}
