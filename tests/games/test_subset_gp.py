@@ -24,7 +24,7 @@ from groupshap.games.subset_gp import (
 def _random_model(n, seed, n_rows=12):
     """Random θ, rows, replicates and utilities: nothing about them is typical."""
     rng = np.random.default_rng(seed)
-    theta = PRIOR_MEAN + 0.5 * PRIOR_SD * rng.standard_normal(7)
+    theta = PRIOR_MEAN + 0.5 * PRIOR_SD * rng.standard_normal(len(PRIOR_SD))
     inner = all_coalitions(n)[1:-1]
     rows = inner[rng.permutation(len(inner))[:n_rows]]
     masks = np.vstack([np.zeros(n, bool), np.ones(n, bool), rows])
@@ -89,7 +89,7 @@ def test_gradient_equals_central_differences(seed):
             - objective(model.theta - move, shape, y, replicates)[0]
         )
         / (2 * step)
-        for move in step * np.eye(7)
+        for move in step * np.eye(len(PRIOR_SD))
     ]
     np.testing.assert_allclose(gradient, differences, rtol=1e-5, atol=1e-6)
 

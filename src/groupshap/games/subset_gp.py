@@ -24,10 +24,11 @@ from groupshap.games.types import CoalitionMatrix, FloatArray
 
 __all__ = ["SubsetGP", "fit_subset_gp"]
 
-PARAMETERS = ("ln τ₁²", "ln ℓ₁", "ln τ₂²", "ln ℓ₂", "δ", "ln τ₃²", "ln σ²")
-PRIOR_MEAN = np.array([np.log(0.3), 0.0, np.log(0.3), np.log(0.7), 0.0, np.log(0.02), np.log(0.02)])
-PRIOR_SD = np.array([2.5, 1.0, 2.5, 0.7, 1.5, 2.5, 4.0])
-LOWER = np.append((PRIOR_MEAN - 4.0 * PRIOR_SD)[:-1], np.log(1e-5))
+PARAMETERS = ("ln τ₁²", "ln ℓ₁", "ln τ₂²", "ln ℓ₂", "δ", "ln τ₃²", "ln σ²", "γ")
+PRIOR_MEAN = np.array([np.log(0.3), 0.0, np.log(0.3), np.log(0.7), 0.0, np.log(0.02), np.log(0.02), 0.0])
+PRIOR_SD = np.array([2.5, 1.0, 2.5, 0.7, 1.5, 2.5, 4.0, 1.0])
+NOISE = 6
+LOWER = np.where(np.arange(len(PRIOR_SD)) == NOISE, np.log(1e-5), PRIOR_MEAN - 4.0 * PRIOR_SD)
 """Noise floor 1e-5 (standardised): an interpolating fit of a few rows is never believed without reserve."""
 UPPER = PRIOR_MEAN + 3.0 * PRIOR_SD
 LEVEL_VARIANCE = 25.0
@@ -47,6 +48,7 @@ class Geometry:
     overlap: FloatArray
     square_gap: FloatArray
     size_sum: FloatArray
+    log_sum: FloatArray
     log_gap: FloatArray
     level: FloatArray
 
@@ -62,7 +64,7 @@ class SubsetGP:
 
     Attributes:
         masks: (m, n_players) bool, the measured coalitions.
-        theta: (7,) float64 in the order of ``PARAMETERS``.
+        theta: (8,) float64 in the order of ``PARAMETERS``.
         mean: μ of the utilities.
         scale: ς, standard deviation of the utilities.
         factor: (m, m) float64, lower Cholesky factor L of K.
@@ -96,7 +98,7 @@ class SubsetGP:
     @property
     def noise_variance(self) -> float:
         """ς²σ² in squared units of the utility: seed variance of one evaluation plus what the kernel misses."""
-        return float(self.scale**2 * np.exp(self.theta[6]))
+        return float(self.scale**2 * np.exp(self.theta[NOISE]))
 
     def predict(self, coalitions: CoalitionMatrix) -> FloatArray:
         """(m',) float64: posterior mean of v for (m', n_players) bool ``coalitions``."""
@@ -137,7 +139,7 @@ class SubsetGP:
         smooth = LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)) + smooth_kernel(self.theta, a, own)
         # E c² over the coalitions of one size: 16/n² times the hypergeometric variance of |S∩T|.
         variance = a * own * (n - a) * (n - own) / (n**2 * max(n - 1, 1))
-        pairs = np.exp(self.theta[5] - self.theta[4] * (s + t - 1.0)) * 16.0 / n**2 * variance
+        pairs = np.exp(self.theta[5]) * growth(self.theta, n, a, own) * 16.0 / n**2 * variance
         return self.mean + self.scale * ((smooth + pairs) @ self.omega)
 
 
@@ -149,7 +151,7 @@ def fit_subset_gp(evaluations: Evaluations) -> SubsetGP:
 
 
 def find_theta(evaluations: Evaluations, standardised: FloatArray) -> FloatArray:
-    """(7,) float64: maximum a posteriori hyper-parameters for standardised utilities (m,).
+    """(8,) float64: maximum a posteriori hyper-parameters for standardised utilities (m,).
 
     More than 160 rows: the search uses the end points and 158 interior rows spread over the canonical order, and the
     noise is then checked on all rows (fits with far too little noise were seen without it).
@@ -200,28 +202,30 @@ def geometry(coalitions: CoalitionMatrix, others: CoalitionMatrix) -> Geometry:
     # float32 products of 0/1 are exact for up to 2²⁴ players, and twice as fast.
     joint = (coalitions.astype(np.float32) @ others.astype(np.float32).T).astype(np.float64)
     s, t = a / n, b / n
+    log_a, log_b = np.log1p(a), np.log1p(b)
     return Geometry(
         overlap=(joint - a * t) * (4.0 / n),
         square_gap=(s - t) ** 2,
         size_sum=s + t - 1.0,
-        log_gap=np.abs(np.log1p(a) - np.log1p(b)),
+        log_sum=log_a + log_b - 2.0 * np.log1p(n / 2.0),
+        log_gap=np.abs(log_a - log_b),
         level=LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)),
     )
 
 
 def _components(theta: FloatArray, shape: Geometry) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """k₀ level and trend, k₁ smooth size curve, k₂ additive with size-dependent coefficients, k₃ pairwise."""
-    ln_tau1, ln_l1, ln_tau2, ln_l2, delta, ln_tau3, _ = theta
+    ln_tau1, ln_l1, ln_tau2, ln_l2, delta, ln_tau3, _, gamma = theta
     r = (np.sqrt(3.0) / np.exp(ln_l1)) * shape.log_gap
     smooth = np.exp(ln_tau1 - r) * (1.0 + r)  # Matérn 3/2
-    growth = np.exp(-delta * shape.size_sum) * shape.overlap
+    growth = np.exp(-delta * shape.size_sum - gamma * shape.log_sum) * shape.overlap
     additive = np.exp(ln_tau2 - shape.square_gap * (0.5 / np.exp(2.0 * ln_l2))) * growth
     pairwise = np.exp(ln_tau3) * shape.overlap * growth
     return shape.level, smooth, additive, pairwise
 
 
 def _noise(theta: FloatArray, replicates: FloatArray) -> FloatArray:
-    return np.exp(theta[6]) / replicates
+    return np.exp(theta[NOISE]) / replicates
 
 
 def _factor(theta: FloatArray, shape: Geometry, replicates: FloatArray) -> FloatArray:
@@ -237,7 +241,7 @@ def _factor(theta: FloatArray, shape: Geometry, replicates: FloatArray) -> Float
 def objective(
     theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
 ) -> tuple[float, FloatArray]:
-    """Negative log posterior of θ (constants left out) and its gradient (7,) (Rasmussen & Williams 2006, eq. 5.9)."""
+    """Negative log posterior of θ (constants left out) and its gradient (8,) (Rasmussen & Williams 2006, eq. 5.9)."""
     level, smooth, additive, pairwise = _components(theta, shape)
     noise = _noise(theta, replicates)
     covariance = level + smooth + additive + pairwise
@@ -259,6 +263,7 @@ def objective(
         -np.vdot(weights, shape.size_sum * (additive + pairwise)),
         np.vdot(weights, pairwise),
         np.diag(weights) @ noise,
+        -np.vdot(weights, shape.log_sum * (additive + pairwise)),
     ]
     return float(value), 0.5 * np.array(slopes) + pull / PRIOR_SD
 
@@ -283,7 +288,7 @@ def _with_checked_noise(
     """θ with ln σ² raised as long as the likelihood of all rows improves."""
     best, chosen = _likelihood(theta, shape, standardised, replicates), theta
     for step in NOISE_STEPS:
-        candidate = np.append(theta[:-1], theta[-1] + step)
+        candidate = np.where(np.arange(len(theta)) == NOISE, theta + step, theta)
         value = _likelihood(candidate, shape, standardised, replicates)
         if value >= best:
             break
@@ -340,11 +345,18 @@ def player_kernel(  # noqa: PLR0917 the arguments of Ψ, in the order of the for
     theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray
 ) -> FloatArray:
     """Ψ: mean of k₂ + k₃ when |S∩T| has mean ``j`` and variance ``rho``; arguments broadcast."""
-    _, _, ln_tau2, ln_l2, delta, ln_tau3, _ = theta
+    _, _, ln_tau2, ln_l2, _, ln_tau3, _, _ = theta
     c = (j - a * b / n) * (4.0 / n)
     additive = np.exp(ln_tau2 - (a - b) ** 2 / (2.0 * n**2 * np.exp(2.0 * ln_l2))) * c
     pairwise = np.exp(ln_tau3) * (c**2 + 16.0 * rho / n**2)
-    return np.exp(-delta * ((a + b) / n - 1.0)) * (additive + pairwise)
+    return growth(theta, n, a, b) * (additive + pairwise)
+
+
+def growth(theta: FloatArray, n: int, a: FloatArray, b: FloatArray) -> FloatArray:
+    """G as a function of two sizes: amplitude that grows or falls exponentially (δ) and as a power (γ) of the size."""
+    linear = (a + b) / n - 1.0
+    logarithmic = np.log1p(a) + np.log1p(b) - 2.0 * np.log1p(n / 2.0)
+    return np.exp(-theta[4] * linear - theta[7] * logarithmic)
 
 
 def prior_covariance(theta: FloatArray, n: int) -> FloatArray:
