@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from groupshap.games.calibration import influence_inflation
 from groupshap.games.evaluations import Evaluations
-from groupshap.games.subset_gp import SubsetGP, condition, find_theta, prior_covariance, standardise
+from groupshap.games.subset_gp import condition, find_theta, prior_covariance, standardise
 from groupshap.games.types import FloatArray
 
 __all__ = ["CommitteeFit", "fit_committee"]
@@ -27,6 +28,7 @@ class CommitteeFit:
         values: (n_players,) float64.
         covariance: (n_players, n_players) float64, not inflated.
         inflation: mean of the members' leave-one-out inflation, ≥ 1.
+        degrees_of_freedom: effective number of residuals behind it.
         loo_residuals: leave-one-out residuals of the interior rows.
         noise_variance: in squared units of the utility.
         n_blocks: members of the committee.
@@ -35,6 +37,7 @@ class CommitteeFit:
     values: FloatArray
     covariance: FloatArray
     inflation: float
+    degrees_of_freedom: float
     loo_residuals: FloatArray
     noise_variance: float
     n_blocks: int
@@ -48,7 +51,7 @@ def fit_committee(evaluations: Evaluations, rows_per_block: int) -> CommitteeFit
     prior_precision = _inverse(scale**2 * prior_covariance(theta, evaluations.n_players))
     precision = -(len(blocks) - 1.0) * prior_precision
     pull = np.zeros(evaluations.n_players)
-    squares, residuals = [], []
+    inflations, residuals = [], []
     for block in blocks:
         part = evaluations.subset(block)
         member = condition(part.masks, part.replicates, theta, (mean, scale), standardised[block])
@@ -57,20 +60,17 @@ def fit_committee(evaluations: Evaluations, rows_per_block: int) -> CommitteeFit
         precision += member_precision
         pull += member_precision @ member_values
         residuals.append(member.leave_one_out()[0][member.interior])
-        squares.append(_squared_scores(member))
+        inflations.append(influence_inflation(member))
     covariance = _inverse(precision)
     return CommitteeFit(
         values=covariance @ pull,
         covariance=covariance,
-        inflation=max(1.0, float(np.concatenate(squares).mean())),
+        inflation=float(np.mean([kappa for kappa, _ in inflations])),
+        degrees_of_freedom=float(np.sum([freedom for _, freedom in inflations])),
         loo_residuals=np.concatenate(residuals),
         noise_variance=float(scale**2 * np.exp(theta[6])),
         n_blocks=len(blocks),
     )
-
-
-def _squared_scores(member: SubsetGP) -> FloatArray:
-    return (member.omega**2 / member.inverse_diagonal)[member.interior]
 
 
 def _blocks(evaluations: Evaluations, rows_per_block: int) -> list[npt.NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from groupshap.games.baselines import fit_banzhaf, fit_permutation, fit_single_changes
+from groupshap.games.calibration import hyperparameter_covariance, influence_inflation
 from groupshap.games.committee import fit_committee
 from groupshap.games.evaluations import Evaluations, collapse
 from groupshap.games.exact import MAX_EXACT_PLAYERS, banzhaf_coefficients, exact_from_evaluations
@@ -187,16 +188,19 @@ def _process(evaluations: Evaluations) -> tuple[Fit, float]:
     replicated = noise_from_replicates(evaluations)
     if len(evaluations.masks) > MAX_PROCESS_ROWS:
         committee = fit_committee(evaluations, ROWS_PER_BLOCK)
-        values, covariance, kappa = committee.values, committee.covariance, committee.inflation
+        values, kappa, freedom = committee.values, committee.inflation, committee.degrees_of_freedom
+        covariance = kappa * committee.covariance
         residuals, noise = committee.loo_residuals, committee.noise_variance
         remarks: dict[str, float | str] = {"committee_blocks": float(committee.n_blocks)}
     else:
         model = fit_subset_gp(evaluations)
-        values, covariance = model.shapley()
-        kappa, noise, remarks = model.inflation(), model.noise_variance, {}
+        values, posterior = model.shapley()
+        kappa, freedom = influence_inflation(model)
+        covariance = kappa * posterior + hyperparameter_covariance(model, evaluations)
+        noise, remarks = model.noise_variance, {}
         residuals = model.leave_one_out()[0][2:]
     remarks |= {"inflation": kappa, "gp_noise_variance": noise}
-    fit = Fit(values, kappa * covariance, noise if replicated is None else replicated, "gp", remarks)
+    fit = Fit(values, covariance, noise if replicated is None else replicated, "gp", remarks, freedom)
     return fit, float(np.mean(residuals**2))
 
 

@@ -179,6 +179,16 @@ def condition(
     return SubsetGP(masks, theta, *mean_and_scale, factor, omega, inverse_diagonal)
 
 
+def shapley_mean(
+    theta: FloatArray, masks: CoalitionMatrix, shape: Geometry, replicates: FloatArray, standardised: FloatArray
+) -> FloatArray:
+    """(n_players,) float64: Pᵀ K⁻¹ y at any hyper-parameters, in standardised units."""
+    omega = scipy.linalg.cho_solve((_factor(theta, shape, replicates), True), standardised, check_finite=False)
+    inside, outside = response(theta, masks.shape[1])
+    sizes = masks.sum(axis=1)
+    return (omega * outside[sizes]).sum() + (omega * (inside - outside)[sizes]) @ masks
+
+
 def standardise(utilities: FloatArray) -> tuple[float, float, FloatArray]:
     """μ, ς and (ȳ − μ)/ς; a constant game keeps ς = 1."""
     mean, scale = float(utilities.mean()), float(utilities.std())
