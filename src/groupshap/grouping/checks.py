@@ -159,10 +159,9 @@ def _refuse_empty(source: Path | bytes) -> None:
     else:
         try:
             size = source.stat().st_size
-        except OSError as error:
-            raise _RefusedError(
-                "a readable image file", error.strerror or str(error), "Give an existing, readable file."
-            ) from None
+        except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+            got = getattr(error, "strerror", None) or str(error)
+            raise _RefusedError("a readable image file", got, "Give an existing, readable file.") from None
         if not source.is_file():
             raise _RefusedError("an image file", "something that is not a file", "Remove it or give the file itself.")
     if size == 0:
@@ -274,12 +273,13 @@ def _short(error: Exception) -> str:
 # --- contributors and columns -----------------------------------------------------------------------------------------
 
 
-def check_names(values: Sequence[object], where: str) -> tuple[list[str], list[Problem]]:
+def check_names(values: Sequence[object], where: str, unit: str = "row") -> tuple[list[str], list[Problem]]:
     """Bring contributors' names to their one spelling.
 
     Args:
         values: one per image; whatever the source gave (text, numbers, missing values).
         where: what to call their place in a message, for example a column of a file.
+        unit: what one value is called there; they count from 1.
 
     Returns:
         The names (one per image; useless where there are problems), and one problem for each bad name.
@@ -288,7 +288,9 @@ def check_names(values: Sequence[object], where: str) -> tuple[list[str], list[P
     for row, value in enumerate(values):
         positions.setdefault(_as_text(value), []).append(row)
     problems = [
-        Problem(f"{where}, {_rows(rows)}", "a contributor's name", reason, "Give the contributor a visible name.")
+        Problem(
+            f"{where}, {_numbered(unit, rows)}", "a contributor's name", reason, "Give the contributor a visible name."
+        )
         for text, rows in positions.items()
         if (reason := _bad_name(text))
     ]
@@ -317,9 +319,9 @@ def _bad_name(name: str | None) -> str:
     return ""
 
 
-def _rows(rows: Sequence[int]) -> str:
-    shown = ", ".join(str(row) for row in rows[:5])
-    return f"row{'s' if len(rows) > 1 else ''} {shown}" + (f", ... ({len(rows)} in all)" if len(rows) > 5 else "")
+def _numbered(unit: str, rows: Sequence[int]) -> str:
+    shown = ", ".join(str(row + 1) for row in rows[:5])
+    return f"{unit}{'s' if len(rows) > 1 else ''} {shown}" + (f", ... ({len(rows)} in all)" if len(rows) > 5 else "")
 
 
 def _two_spellings(names: Iterable[str], where: str) -> list[Problem]:
@@ -386,7 +388,11 @@ def column_problems(wanted: Mapping[str, str | None], existing: Sequence[str], w
 
 def path_problem(path: Path, expected: str, todo: str) -> Problem | None:
     """The problem with a path that should be a readable file or folder, or None."""
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError:  # for example a name that is too long for the file system
+        exists = False
+    if not exists:
         return Problem(str(path.absolute()), expected, "nothing there", todo)
     if not os.access(path, os.R_OK):
         return Problem(str(path.absolute()), expected, "no permission to read it", "Change its permissions.")

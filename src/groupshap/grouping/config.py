@@ -174,8 +174,8 @@ class DataGroupingConfig(_Frozen):
         ge=0,
         le=1,
         description="avatars only. 0: every style draws uniformly from its own skin palette. 1: every contributor "
-        "draws only from one third of tones (light, mid, dark), assigned in turn; between: with that probability. A skew "
-        "above 0 is set by us (or you), it says nothing about the designers.",
+        "draws only from one third of tones (light, mid, dark), assigned in turn; between: with that probability. "
+        "A skew above 0 is set by us (or you), it says nothing about the designers.",
     )
     huggingface: HuggingFaceConfig = HuggingFaceConfig()
     split: SplitConfig = SplitConfig()

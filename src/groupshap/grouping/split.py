@@ -63,7 +63,7 @@ def _rows_of_labels(table: pd.DataFrame, column: str | None) -> dict[str, npt.ND
     raise_problems(column_problems({"split.column": column}, list(table), where))
     labels = table[column]
     if labels.isna().any():
-        got = f"{int(labels.isna().sum())} missing, the first in row {int(np.argmax(labels.isna()))}"
+        got = f"{int(labels.isna().sum())} missing, the first in row {int(np.argmax(labels.isna())) + 1}"
         raise DataProblems(
             [Problem(f"{where}, column '{column}'", "a label for every image", got, "Fill or drop them.")]
         )

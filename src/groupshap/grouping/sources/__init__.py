@@ -14,6 +14,11 @@ from groupshap.grouping.config import DataGroupingConfig
 from groupshap.grouping.data import SourceData
 from groupshap.grouping.sources.avatars import load_avatars
 from groupshap.grouping.sources.digits import load_digits
+from groupshap.grouping.sources.emoji import load_emoji
+from groupshap.grouping.sources.fashion_mnist import load_fashion_mnist
+from groupshap.grouping.sources.huggingface import load_huggingface
+from groupshap.grouping.sources.image_folder import load_image_folder
+from groupshap.grouping.sources.table import load_table
 
 __all__ = ["SOURCES", "Source"]
 
@@ -22,4 +27,9 @@ Source: TypeAlias = Callable[[DataGroupingConfig, Path], SourceData]
 SOURCES: dict[str, Source] = {
     "avatars": load_avatars,
     "digits": load_digits,
+    "emoji": load_emoji,
+    "fashion_mnist": load_fashion_mnist,
+    "huggingface": load_huggingface,
+    "image_folder": load_image_folder,
+    "table": load_table,
 }

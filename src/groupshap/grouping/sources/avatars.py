@@ -219,8 +219,8 @@ def _credits_text(config: DataGroupingConfig) -> str:
         "# Credits of the avatar images",
         "",
         f"Drawn by {versions}. Changes to the designs: parts and colours were chosen at random, skin colours were "
-        f"drawn by this project (skin_palette_skew = {config.skin_palette_skew:g}), transparent ground was made white, and "
-        f"the drawings were scaled down to {config.image_size} x {config.image_size} pixels.",
+        f"drawn by this project (skin_palette_skew = {config.skin_palette_skew:g}), transparent ground was made white, "
+        f"and the drawings were scaled down to {config.image_size} x {config.image_size} pixels.",
         "",
     ]
     for name, styles in designers().items():
