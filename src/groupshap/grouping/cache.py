@@ -49,6 +49,7 @@ def rendered_once(folder: Path, name: str, recipe: Mapping[str, Any], render: Ca
             return _read(file, recipe_text)
         except _UnusableError as error:
             logger.warning("Cache %s cannot be used: %s. It is rendered again.", file, error)
+    logger.info("Rendering %s, once; they are kept in %s.", name, file)
     rendered = render()
     # Through JSON in any case, so that a first run and a cached one hand over the same types.
     images, records_text = rendered[0], json.dumps(rendered[1])

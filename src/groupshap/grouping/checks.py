@@ -38,7 +38,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from groupshap.grouping.config import DataGroupingConfig, normal_name
 from groupshap.images import ImageArray
@@ -59,6 +59,7 @@ __all__ = [
 N_PROBLEMS_SHOWN = 20
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _WHITE = (255, 255, 255)
+_READABLE = f"an intact file of one of {', '.join(FORMATS)}"
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,11 @@ def _opened(source: Path | bytes) -> Image.Image:
             return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _RefusedError("an image of reasonable size", str(error), "Give a smaller copy of it.") from None
+    except UnidentifiedImageError:
+        raise _RefusedError(_READABLE, "content of no such format", "Convert it to PNG or remove it.") from None
     except Exception as error:  # Pillow's readers raise almost anything on files that are not what they claim to be
         raise _RefusedError(
-            f"one of {', '.join(FORMATS)}", f"unreadable content ({_short(error)})", "Convert it to PNG or remove it."
+            _READABLE, f"unreadable content ({_short(error)})", "Convert it to PNG or remove it."
         ) from None
 
 

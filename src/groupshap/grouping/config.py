@@ -130,7 +130,8 @@ class DataGroupingConfig(_Frozen):
     path: str | None = Field(
         default=None,
         description="image_folder: a folder with one folder per contributor; table: a .csv or .parquet file; "
-        "huggingface: an id on the hub or a folder; fashion_mnist: the folder with the idx files.",
+        "huggingface: an id on the hub or a folder; fashion_mnist: the folder with the idx files. Relative paths start "
+        "at the working directory.",
     )
     seed: int = Field(
         default=0,

@@ -140,7 +140,7 @@ def rasterised(svg: str, config: DataGroupingConfig) -> ImageArray:
     """
     import resvg_py  # noqa: PLC0415
 
-    factor = max(1, min(4, 256 // config.image_size))
+    factor = max(1, min(4, 128 // config.image_size))
     side = factor * config.image_size
     png = resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side, background="white", skip_system_fonts=True)
     with Image.open(io.BytesIO(png)) as image:

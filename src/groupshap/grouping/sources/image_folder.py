@@ -1,9 +1,10 @@
 """A user's own images: ``<path>/<contributor>/**.{png,jpg,jpeg,webp,bmp,tif,tiff}``, upper or lower case.
 
-Files are read in the order of their paths, so the result does not depend on the file system. Hidden files and folders,
-and files that are no images, are passed over. Images that we cannot read are *not* passed over: leaving out what
-someone contributed would be unfair to them, so they are refused by name. That holds for images outside any
-contributor's folder, for formats such as HEIC, and for links that lead to folders or out of ``path``.
+Files are read in the order of their paths, so the result does not depend on the file system. Files that are no images,
+and hidden files and folders inside a contributor's, are passed over; a contributor's own name may start with a dot.
+Images that we cannot read are *not* passed over: leaving out what someone contributed would be unfair to them, so they
+are refused by name. That holds for images outside any contributor's folder, for formats such as HEIC, and for links
+that lead to folders or out of ``path``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 # An animated GIF is refused by name when it is decoded; a still one is as good as a PNG.
 _ALSO_READ = (".gif", ".apng", ".jfif", ".dib")
 _REFUSED_SUFFIXES = (".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".psd", ".ico", ".eps", ".dng", ".cr2", ".nef")
+
+_TOOL_FOLDERS = (".git", ".ipynb_checkpoints", ".cache", ".thumbnails", ".AppleDouble", ".Trashes", ".venv")
 
 _EXPECTED = "a folder with one folder of images per contributor"
 _TODO = "Set `data_grouping.path` to a folder such as photos/, with photos/alice/1.png, photos/bob/1.png, ..."
@@ -84,7 +87,8 @@ def _contributor_folders(root: Path) -> tuple[list[Path], list[Problem]]:
         problem = Problem(str(root.absolute()), _EXPECTED, "a file", _TODO)
     if problem is not None:
         raise DataProblems([problem])
-    entries, problems = _visible(root)
+    entries, problems = _entries(root)
+    entries = [entry for entry in entries if not entry.name.startswith(".") or _is_contributor(entry, root)]
     folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
     problems += [
         _misplaced(entry) for entry in entries if entry not in folders and (entry.is_dir() or _kind(entry) != "other")
@@ -99,9 +103,11 @@ def _scan(folder: Path, root: Path) -> tuple[list[Path], list[Problem]]:
     """Image files below one contributor's folder, in the order of their paths, and what is wrong there."""
     pending, found, problems = [folder], [], []
     while pending:
-        entries, unreadable = _visible(pending.pop())
+        entries, unreadable = _entries(pending.pop())
         problems += unreadable
         for entry in entries:
+            if entry.name.startswith("."):
+                continue
             if entry.is_symlink() and (problem := _bad_link(entry, root)):
                 problems.append(problem)
             elif entry.is_dir():
@@ -114,9 +120,14 @@ def _scan(folder: Path, root: Path) -> tuple[list[Path], list[Problem]]:
     return sorted(found, key=lambda file: file.parts), problems
 
 
-def _visible(folder: Path) -> tuple[list[Path], list[Problem]]:
+def _is_contributor(hidden: Path, root: Path) -> bool:
+    """Whether a folder whose name starts with a dot is someone's images rather than some tool's."""
+    return hidden.name not in _TOOL_FOLDERS and hidden.is_dir() and bool(_scan(hidden, root)[0])
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Problem]]:
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")), []
+        return sorted(folder.iterdir()), []
     except OSError as error:
         return [], [Problem(str(folder), "a readable folder", str(error.strerror), "Change its permissions.")]
 

@@ -31,6 +31,7 @@ from groupshap.images import ImageArray
 __all__ = ["load_table", "source_data_of_columns", "wanted_columns"]
 
 _EXPECTED = "a .csv, .tsv or .parquet file"
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 _TODO = "Set `data_grouping.path` to the table."
 
 
@@ -105,13 +106,24 @@ def _read(path: Path, config: DataGroupingConfig) -> pd.DataFrame:
     try:
         if suffix in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        # As text: a contributor may be called "NA" or "007".
-        as_text = dict.fromkeys((config.image_column, config.contributor_column), str)
-        return pd.read_csv(path, sep="\t" if suffix == ".tsv" else ",", converters=as_text, encoding="utf-8-sig")
+        return _read_csv(path, "\t" if suffix == ".tsv" else ",", (config.image_column, config.contributor_column))
     except Exception as error:  # parsers and decoders of two libraries
         got = elided(f"{type(error).__name__}: {error}", 200)
         todo = "Save it again, as UTF-8 and comma-separated if it is a CSV."
         raise DataProblems([Problem(str(path.absolute()), _EXPECTED, got, todo)]) from error
+
+
+def _read_csv(path: Path, separator: str, text_columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read some columns as the text they are: a contributor may be called "NA" or "007"."""
+    header = pd.read_csv(path, sep=separator, encoding="utf-8-sig", nrows=0).columns
+    return pd.read_csv(
+        path,
+        sep=separator,
+        encoding="utf-8-sig",
+        dtype=dict.fromkeys(text_columns, str),
+        keep_default_na=False,
+        na_values={column: _MISSING for column in header if column not in text_columns},
+    )
 
 
 def _scalar_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +164,8 @@ def _decoded(
         elif isinstance(path, str) and path:
             yield path, decode_image(folder / path, f"{at}: {path}", config)
         else:
-            got = "an empty cell" if path is None or path == "" or path is pd.NA else f"a {type(path).__name__}"
+            empty = path == "" if isinstance(path, str) else pd.api.types.is_scalar(path) and pd.isna(path)
+            got = "an empty cell" if empty else f"a {type(path).__name__}"
             yield f"row {number}", Problem(at, "an image's path or bytes", got, "Fill it in or remove the row.")
 
 
