@@ -224,7 +224,7 @@ def test_every_estimator_reports_a_covariance(estimator):
 def test_a_bad_process_falls_back_and_says_so(monkeypatch):
     from groupshap.games import subset_gp
 
-    wrong = np.array([-20.0, 0.0, -20.0, 0.0, 0.0, -20.0, 2.0, 0.0])
+    wrong = np.array([-20.0, 0.0, -20.0, 0.0, 0.0, -20.0, 2.0, 0.0, -20.0, -20.0])
     monkeypatch.setattr(subset_gp, "_search", lambda *_: wrong)
     plan = plan_coalitions(10, 100, seed=0)
     result = estimate(plan, plan @ np.arange(10.0))

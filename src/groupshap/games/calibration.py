@@ -14,7 +14,15 @@ import numpy as np
 import scipy
 
 from groupshap.games.evaluations import Evaluations
-from groupshap.games.subset_gp import PRIOR_SD, SubsetGP, geometry, objective, search_rows, shapley_mean
+from groupshap.games.subset_gp import (
+    PRIOR_SD,
+    SubsetGP,
+    geometry,
+    objective,
+    replicate_spread,
+    search_rows,
+    shapley_mean,
+)
 from groupshap.games.types import FloatArray
 
 __all__ = ["hyperparameter_covariance", "influence_inflation"]
@@ -48,12 +56,13 @@ def influence_inflation(model: SubsetGP) -> tuple[float, float]:
 def hyperparameter_covariance(model: SubsetGP, evaluations: Evaluations) -> FloatArray:
     """(n_players, n_players) float64: covariance of φ̂ over the Laplace posterior of θ, by the delta method.
 
-    Zero beyond 2000 players, where the eight extra operator tables would dominate the fit.
+    Zero beyond 2000 players, where the ten extra operator tables would dominate the fit.
     """
     if evaluations.n_players > MAX_PLAYERS_OF_DELTA:
         return np.zeros((evaluations.n_players, evaluations.n_players))
     standardised = (evaluations.utilities - model.mean) / model.scale
-    directions = _posterior_directions(model.theta, evaluations, standardised)
+    spread = replicate_spread(evaluations, model.scale)
+    directions = _posterior_directions(model.theta, evaluations, standardised, spread)
     shape = geometry(model.masks, model.masks)
     centre = shapley_mean(model.theta, model.masks, shape, evaluations.replicates, standardised)
     moves = [
@@ -65,14 +74,17 @@ def hyperparameter_covariance(model: SubsetGP, evaluations: Evaluations) -> Floa
     return jacobian.T @ jacobian
 
 
-def _posterior_directions(theta: FloatArray, evaluations: Evaluations, standardised: FloatArray) -> FloatArray:
-    """(8, 8) float64: rows are eigenvectors of the Laplace covariance of θ times their standard deviations."""
+def _posterior_directions(
+    theta: FloatArray, evaluations: Evaluations, standardised: FloatArray, spread: tuple[float, int]
+) -> FloatArray:
+    """(10, 10) float64: rows are eigenvectors of the Laplace covariance of θ times their standard deviations."""
     rows = search_rows(len(standardised))
     masks, replicates = evaluations.masks[rows], evaluations.replicates[rows]
     shape, y = geometry(masks, masks), standardised[rows]
     hessian = np.array(
         [
-            objective(theta + move, shape, y, replicates)[1] - objective(theta - move, shape, y, replicates)[1]
+            objective(theta + move, shape, y, replicates, spread)[1]
+            - objective(theta - move, shape, y, replicates, spread)[1]
             for move in HESSIAN_STEP * np.eye(len(theta))
         ]
     ) / (2.0 * HESSIAN_STEP)

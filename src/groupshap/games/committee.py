@@ -47,7 +47,7 @@ def fit_committee(evaluations: Evaluations, rows_per_block: int) -> CommitteeFit
     """Condition on blocks of about ``rows_per_block`` rows (whole pairs) and combine them."""
     mean, scale, standardised = standardise(evaluations.utilities)
     blocks = _blocks(evaluations, rows_per_block)
-    theta = find_theta(evaluations.subset(blocks[0]), standardised[blocks[0]])
+    theta = find_theta(evaluations.subset(blocks[0]), standardised[blocks[0]], scale)
     prior_precision = _inverse(scale**2 * prior_covariance(theta, evaluations.n_players))
     precision = -(len(blocks) - 1.0) * prior_precision
     pull = np.zeros(evaluations.n_players)

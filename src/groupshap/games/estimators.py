@@ -34,7 +34,7 @@ from groupshap.games.uncertainty import bootstrap_covariance, noise_from_replica
 __all__ = ["ESTIMATORS", "estimate", "estimate_collapsed", "relative_difference", "require_interior"]
 
 MIN_INTERIOR = 8
-"""Fewer distinct coalitions than this cannot support seven hyper-parameters."""
+"""Fewer distinct coalitions than this cannot support the hyper-parameters of the process."""
 MAX_COMPANION_ROWS = 600
 MAX_PROCESS_ROWS = 3000
 """Above this the exact process costs more than 10 s and 1 GB; a committee of smaller ones takes over."""
@@ -222,7 +222,7 @@ def _noise_of_table(evaluations: Evaluations) -> tuple[float, dict[str, float | 
     noise = model.noise_variance if replicated is None else replicated
     exact, _ = exact_from_evaluations(evaluations, noise)
     return noise, {
-        "noise_source": "gp (includes its misfit)" if replicated is None else "replicates",
+        "noise_source": "gp" if replicated is None else "replicates",
         "gp_relative_difference": relative_difference(model.shapley()[0], exact),
     }
 

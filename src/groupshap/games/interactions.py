@@ -13,7 +13,15 @@ import scipy
 
 from groupshap.games.estimators import require_interior
 from groupshap.games.evaluations import collapse
-from groupshap.games.subset_gp import SubsetGP, fit_subset_gp, player_kernel, smooth_kernel
+from groupshap.games.subset_gp import (
+    SubsetGP,
+    binomials,
+    fit_subset_gp,
+    higher_variance,
+    player_kernel,
+    smooth_kernel,
+    third_moment,
+)
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 
 __all__ = ["ShapleyInteractions", "shapley_interactions"]
@@ -80,6 +88,7 @@ def interaction_response(theta: FloatArray, n: int) -> FloatArray:
     I_ij f = 1/(n−1) Σ_{a=0}^{n−2} E[f(S∪ij) − f(S∪i) − f(S∪j) + f(S)], S uniform of size a without i and j.
     """
     table = np.full((3, n + 1), np.nan)
+    higher = higher_variance(theta, n)
     size_part = _size_second_difference(theta, n)
     a = np.arange(n - 1)[:, None]
     others = max(n - 2, 1)
@@ -88,12 +97,15 @@ def interaction_response(theta: FloatArray, n: int) -> FloatArray:
         rest = b - held  # members of T besides i and j: |S∩T| is hypergeometric among n−2 players
         j = a * rest / others
         rho = j * (n - 2 - rest) / others * (n - 2 - a) / max(n - 3, 1)
-        both = player_kernel(theta, n, a + 2, b, j + held, rho)
+        moments = rho, third_moment(rho, n - 2, a, rest)
+        both = player_kernel(theta, n, a + 2, b, j + held, *moments)
         # One of i, j joins S; the other does not: held of the two choices raise |S∩T|.
-        one = held * player_kernel(theta, n, a + 1, b, j + 1, rho)
-        one = one + (2 - held) * player_kernel(theta, n, a + 1, b, j, rho)
-        mean = (both - one + player_kernel(theta, n, a, b, j, rho)).mean(axis=0)
-        table[held, b[0]] = mean + size_part[b[0]]
+        one = held * player_kernel(theta, n, a + 1, b, j + 1, *moments)
+        one = one + (2 - held) * player_kernel(theta, n, a + 1, b, j, *moments)
+        mean = (both - one + player_kernel(theta, n, a, b, j, *moments)).mean(axis=0)
+        # k₄ is white: the index of the indicator of T is its own coefficient, ±1/((n−1)·C(n−2, |T|−held)).
+        white = (-1.0) ** held * higher[b[0]] / ((n - 1) * binomials(n - 2)[rest[0]])
+        table[held, b[0]] = mean + size_part[b[0]] + white
     return table
 
 

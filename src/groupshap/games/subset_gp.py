@@ -1,14 +1,19 @@
 """Gaussian process over coalitions: the default estimator for few, noisy, separately measured utilities.
 
-The prior is a smooth curve in |S|, plus additive player effects that may change with |S|, plus pairwise effects, and it
-does not change when players are renamed. The Shapley value is a linear map of the game, so its posterior is Gaussian
-and has a closed form; nothing is sampled. Saturating scores of growing training sets, whose curvature in |S| is noise
-to a regression on player columns, are what it is made for.
+The prior is a smooth curve in |S|, plus additive player effects that may change with |S|, plus pairwise and triple
+effects, plus one free number per coalition for all higher orders; it does not change when players are renamed. The
+Shapley value is a linear map of the game, so its posterior is Gaussian and has a closed form; nothing is sampled.
+Saturating scores of growing training sets, whose curvature in |S| is noise to a regression on player columns, are what
+it is made for.
 
-When not: a complete noise-free table (use the exact formula); thousands of rows (cost O(m³); see ``committee.py``).
+    k = k₀ + k₁ + G·(τ₂² c e^{−(s−t)²/2ℓ₂²} + τ₃² c² + τ₅² c³ + τ₄² 1[S=T])      G = e^{−δ(s+t−1)} ((1+a)(1+b)/(1+n/2)²)^{−γ}
 
-Letters as in the formulas: a, b = sizes, s = a/n, t = b/n, j = |S∩T|, K = LLᵀ covariance of the measured rows.
-Rasmussen & Williams 2006, eqs. 2.25, 5.9 and section 5.4.2; the relative ShaplEIG (2606.02247) fixes the noise instead.
+Letters: a, b = sizes, s = a/n, t = b/n, j = |S∩T|, c = (j − ab/n)·4/n, K = LLᵀ covariance of the measured rows.
+Beyond the published relatives (ShaplEIG, 2606.02247, fixes the noise): γ, because distances between distributions fall
+as powers of |S|; k₄ and k₅, which tell misfit from noise by means of replicates, so that low noise is used and high
+noise is not mistaken for structure. Rasmussen & Williams 2006, eqs. 2.25, 5.9 and section 5.4.2.
+
+When not: a complete table (use the exact formula); many thousands of rows (cost O(m³); see ``committee.py``).
 """
 
 from __future__ import annotations
@@ -24,9 +29,11 @@ from groupshap.games.types import CoalitionMatrix, FloatArray
 
 __all__ = ["SubsetGP", "fit_subset_gp"]
 
-PARAMETERS = ("ln τ₁²", "ln ℓ₁", "ln τ₂²", "ln ℓ₂", "δ", "ln τ₃²", "ln σ²", "γ")
-PRIOR_MEAN = np.array([np.log(0.3), 0.0, np.log(0.3), np.log(0.7), 0.0, np.log(0.02), np.log(0.02), 0.0])
-PRIOR_SD = np.array([2.5, 1.0, 2.5, 0.7, 1.5, 2.5, 4.0, 1.0])
+PARAMETERS = ("ln τ₁²", "ln ℓ₁", "ln τ₂²", "ln ℓ₂", "δ", "ln τ₃²", "ln σ²", "γ", "ln τ₄²", "ln τ₅²")
+PRIOR_MEAN = np.array(
+    [np.log(0.3), 0.0, np.log(0.3), np.log(0.7), 0.0, np.log(0.02), np.log(0.02), 0.0, np.log(0.005), np.log(0.005)]
+)
+PRIOR_SD = np.array([2.5, 1.0, 2.5, 0.7, 1.5, 2.5, 4.0, 1.0, 2.5, 2.5])
 NOISE = 6
 LOWER = np.where(np.arange(len(PRIOR_SD)) == NOISE, np.log(1e-5), PRIOR_MEAN - 4.0 * PRIOR_SD)
 """Noise floor 1e-5 (standardised): an interpolating fit of a few rows is never believed without reserve."""
@@ -42,7 +49,14 @@ BLOCK_ENTRIES = 2**22
 class Geometry:
     """What the kernel needs of two lists of coalitions; every field (m, m') float64.
 
-    c = (x_S − s1)·(x_T − t1)·4/n, squared gap (s−t)², sum s+t−1, log gap |ln(1+a) − ln(1+b)|, level k₀.
+    Attributes:
+        overlap: c = (x_S − s1)·(x_T − t1)·4/n.
+        square_gap: (s − t)².
+        size_sum: s + t − 1.
+        log_sum: ln(1+a) + ln(1+b) − 2 ln(1+n/2).
+        log_gap: |ln(1+a) − ln(1+b)|.
+        level: k₀.
+        same: 1 where S = T is neither empty nor grand, otherwise 0.
     """
 
     overlap: FloatArray
@@ -51,6 +65,7 @@ class Geometry:
     log_sum: FloatArray
     log_gap: FloatArray
     level: FloatArray
+    same: FloatArray
 
     def subset(self, rows: npt.NDArray[np.int64]) -> Geometry:
         """Restriction of a square geometry to some rows."""
@@ -64,7 +79,7 @@ class SubsetGP:
 
     Attributes:
         masks: (m, n_players) bool, the measured coalitions.
-        theta: (8,) float64 in the order of ``PARAMETERS``.
+        theta: (10,) float64 in the order of ``PARAMETERS``.
         mean: μ of the utilities.
         scale: ς, standard deviation of the utilities.
         factor: (m, m) float64, lower Cholesky factor L of K.
@@ -97,7 +112,7 @@ class SubsetGP:
 
     @property
     def noise_variance(self) -> float:
-        """ς²σ² in squared units of the utility: seed variance of one evaluation plus what the kernel misses."""
+        """ς²σ² in squared units of the utility: variance of one evaluation as the model sees it."""
         return float(self.scale**2 * np.exp(self.theta[NOISE]))
 
     def predict(self, coalitions: CoalitionMatrix) -> FloatArray:
@@ -137,31 +152,33 @@ class SubsetGP:
         a = np.asarray(sizes)[:, None]
         s, t = a / n, own / n
         smooth = LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)) + smooth_kernel(self.theta, a, own)
-        # E c² over the coalitions of one size: 16/n² times the hypergeometric variance of |S∩T|.
+        # |S∩T| is hypergeometric with mean ab/n: c has mean 0.
         variance = a * own * (n - a) * (n - own) / (n**2 * max(n - 1, 1))
-        pairs = np.exp(self.theta[5]) * growth(self.theta, n, a, own) * 16.0 / n**2 * variance
-        return self.mean + self.scale * ((smooth + pairs) @ self.omega)
+        pairs = player_kernel(self.theta, n, a, own, a * t, variance, third_moment(variance, n, a, own))
+        higher = np.where(a == own, higher_variance(self.theta, n)[own] / binomials(n)[own], 0.0)
+        return self.mean + self.scale * ((smooth + pairs + higher) @ self.omega)
 
 
 def fit_subset_gp(evaluations: Evaluations) -> SubsetGP:
     """Find the hyper-parameters by penalised likelihood and condition on all rows."""
     mean, scale, standardised = standardise(evaluations.utilities)
-    theta = find_theta(evaluations, standardised)
+    theta = find_theta(evaluations, standardised, scale)
     return condition(evaluations.masks, evaluations.replicates, theta, (mean, scale), standardised)
 
 
-def find_theta(evaluations: Evaluations, standardised: FloatArray) -> FloatArray:
-    """(8,) float64: maximum a posteriori hyper-parameters for standardised utilities (m,).
+def find_theta(evaluations: Evaluations, standardised: FloatArray, scale: float) -> FloatArray:
+    """(10,) float64: maximum a posteriori hyper-parameters for standardised utilities (m,).
 
     More than 160 rows: the search uses the end points and 158 interior rows spread over the canonical order, and the
     noise is then checked on all rows (fits with far too little noise were seen without it).
     """
     rows = search_rows(len(standardised))
     masks, replicates = evaluations.masks, evaluations.replicates
-    theta = _search(geometry(masks[rows], masks[rows]), standardised[rows], replicates[rows])
+    spread = replicate_spread(evaluations, scale)
+    theta = _search(geometry(masks[rows], masks[rows]), standardised[rows], replicates[rows], spread)
     if len(rows) == len(masks):
         return theta
-    return _with_checked_noise(theta, geometry(masks, masks), standardised, replicates)
+    return _with_checked_noise(theta, geometry(masks, masks), standardised, replicates, spread)
 
 
 def condition(
@@ -197,6 +214,13 @@ def standardise(utilities: FloatArray) -> tuple[float, float, FloatArray]:
     return mean, scale, (utilities - mean) / scale
 
 
+def replicate_spread(evaluations: Evaluations, scale: float) -> tuple[float, int]:
+    """Sum of squared deviations of replicates from their means, in standardised units, and degrees of freedom."""
+    if not evaluations.seed_freedom:
+        return 0.0, 0
+    return evaluations.seed_variance * evaluations.seed_freedom / scale**2, evaluations.seed_freedom
+
+
 def search_rows(n_rows: int) -> npt.NDArray[np.int64]:
     """Rows used for the hyper-parameters: all, or the end points and 158 evenly spread interior rows."""
     if n_rows <= MAX_ROWS_OF_SEARCH:
@@ -220,18 +244,22 @@ def geometry(coalitions: CoalitionMatrix, others: CoalitionMatrix) -> Geometry:
         log_sum=log_a + log_b - 2.0 * np.log1p(n / 2.0),
         log_gap=np.abs(log_a - log_b),
         level=LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)),
+        same=((joint == a) & (joint == b) & (a > 0) & (a < n)).astype(np.float64),
     )
 
 
-def _components(theta: FloatArray, shape: Geometry) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """k₀ level and trend, k₁ smooth size curve, k₂ additive with size-dependent coefficients, k₃ pairwise."""
-    ln_tau1, ln_l1, ln_tau2, ln_l2, delta, ln_tau3, _, gamma = theta
+def _components(theta: FloatArray, shape: Geometry) -> tuple[FloatArray, ...]:
+    """k₀ level and trend, k₁ size curve, k₂ additive, varying with size, k₃ pairwise, k₄ higher orders, k₅ triples."""
+    ln_tau1, ln_l1, ln_tau2, ln_l2, delta, ln_tau3, _, gamma, ln_tau4, ln_tau5 = theta
     r = (np.sqrt(3.0) / np.exp(ln_l1)) * shape.log_gap
     smooth = np.exp(ln_tau1 - r) * (1.0 + r)  # Matérn 3/2
-    growth = np.exp(-delta * shape.size_sum - gamma * shape.log_sum) * shape.overlap
-    additive = np.exp(ln_tau2 - shape.square_gap * (0.5 / np.exp(2.0 * ln_l2))) * growth
-    pairwise = np.exp(ln_tau3) * shape.overlap * growth
-    return shape.level, smooth, additive, pairwise
+    amplitude = np.exp(-delta * shape.size_sum - gamma * shape.log_sum)
+    higher = np.exp(ln_tau4) * amplitude * shape.same
+    amplitude *= shape.overlap
+    additive = np.exp(ln_tau2 - shape.square_gap * (0.5 / np.exp(2.0 * ln_l2))) * amplitude
+    pairwise = np.exp(ln_tau3) * shape.overlap * amplitude
+    triple = np.exp(ln_tau5) * shape.overlap**2 * amplitude
+    return shape.level, smooth, additive, pairwise, higher, triple
 
 
 def _noise(theta: FloatArray, replicates: FloatArray) -> FloatArray:
@@ -240,21 +268,25 @@ def _noise(theta: FloatArray, replicates: FloatArray) -> FloatArray:
 
 def _factor(theta: FloatArray, shape: Geometry, replicates: FloatArray) -> FloatArray:
     """Lower Cholesky factor of K; raises ``numpy.linalg.LinAlgError`` where K is numerically singular."""
-    level, smooth, additive, pairwise = _components(theta, shape)
-    covariance = smooth
-    for part in (level, additive, pairwise):
+    covariance, *parts = _components(theta, shape)[::-1]
+    for part in parts:
         covariance += part
     covariance[np.diag_indices_from(covariance)] += _noise(theta, replicates) + JITTER
     return scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
 
 
 def objective(
-    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
+    theta: FloatArray,
+    shape: Geometry,
+    standardised: FloatArray,
+    replicates: FloatArray,
+    spread: tuple[float, int] = (0.0, 0),
 ) -> tuple[float, FloatArray]:
-    """Negative log posterior of θ (constants left out) and its gradient (8,) (Rasmussen & Williams 2006, eq. 5.9)."""
-    level, smooth, additive, pairwise = _components(theta, shape)
+    """Negative log posterior of θ (constants left out) and its gradient (10,) (Rasmussen & Williams 2006, eq. 5.9)."""
+    level, smooth, additive, pairwise, higher, triple = _components(theta, shape)
+    players = additive + pairwise + higher + triple
     noise = _noise(theta, replicates)
-    covariance = level + smooth + additive + pairwise
+    covariance = level + smooth + players
     covariance[np.diag_indices_from(covariance)] += noise + JITTER
     try:
         factor = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
@@ -270,20 +302,35 @@ def objective(
         np.exp(theta[0]) * np.vdot(weights, r**2 * np.exp(-r)),
         np.vdot(weights, additive),
         np.vdot(weights, additive * shape.square_gap) / np.exp(2.0 * theta[3]),
-        -np.vdot(weights, shape.size_sum * (additive + pairwise)),
+        -np.vdot(weights, shape.size_sum * players),
         np.vdot(weights, pairwise),
         np.diag(weights) @ noise,
-        -np.vdot(weights, shape.log_sum * (additive + pairwise)),
+        -np.vdot(weights, shape.log_sum * players),
+        np.vdot(weights, higher),
+        np.vdot(weights, triple),
     ]
-    return float(value), 0.5 * np.array(slopes) + pull / PRIOR_SD
+    gradient = 0.5 * np.array(slopes) + pull / PRIOR_SD
+    gradient[NOISE] += 0.5 * (spread[1] - spread[0] / np.exp(theta[NOISE]))
+    return float(value + _replicate_term(theta, spread)), gradient
 
 
-def _search(shape: Geometry, standardised: FloatArray, replicates: FloatArray) -> FloatArray:
+def _replicate_term(theta: FloatArray, spread: tuple[float, int]) -> float:
+    """Negative log likelihood of the deviations of replicates from their means: it tells noise from misfit.
+
+    Args:
+        theta: hyper-parameters.
+        spread: sum of squared deviations in standardised units and its degrees of freedom.
+    """
+    squares, freedom = spread
+    return 0.5 * (freedom * theta[NOISE] + squares / np.exp(theta[NOISE]))
+
+
+def _search(shape: Geometry, standardised: FloatArray, replicates: FloatArray, spread: tuple[float, int]) -> FloatArray:
     """Maximum a posteriori θ from one start at the prior mean."""
     result = scipy.optimize.minimize(
         objective,
         PRIOR_MEAN,
-        args=(shape, standardised, replicates),
+        args=(shape, standardised, replicates, spread),
         jac=True,
         method="L-BFGS-B",
         bounds=list(zip(LOWER, UPPER, strict=True)),
@@ -293,13 +340,13 @@ def _search(shape: Geometry, standardised: FloatArray, replicates: FloatArray) -
 
 
 def _with_checked_noise(
-    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray
+    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray, spread: tuple[float, int]
 ) -> FloatArray:
     """θ with ln σ² raised as long as the likelihood of all rows improves."""
-    best, chosen = _likelihood(theta, shape, standardised, replicates), theta
+    best, chosen = _likelihood(theta, shape, standardised, replicates) + _replicate_term(theta, spread), theta
     for step in NOISE_STEPS:
         candidate = np.where(np.arange(len(theta)) == NOISE, theta + step, theta)
-        value = _likelihood(candidate, shape, standardised, replicates)
+        value = _likelihood(candidate, shape, standardised, replicates) + _replicate_term(candidate, spread)
         if value >= best:
             break
         best, chosen = value, candidate
@@ -321,7 +368,23 @@ def response(theta: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     others = np.zeros(n + 1)
     # The player components vanish at ∅ and N, so their values sum to zero over the players.
     others[:n] = -sizes[:n] * players[:n] / (n - sizes[:n])
+    inside = np.arange(1, n)
+    higher = higher_variance(theta, n)[1:-1] / binomials(n)[1:-1]
+    players[1:-1] += higher / inside
+    others[1:-1] -= higher / (n - inside)
     return level + players, level + others
+
+
+def higher_variance(theta: FloatArray, n: int) -> FloatArray:
+    """(n+1,) float64: prior variance k₄(T, T) of what orders above two add to v(T), by |T|; zero at ∅ and N."""
+    sizes = np.arange(n + 1)
+    return np.exp(theta[8]) * growth(theta, n, sizes, sizes) * ((sizes > 0) & (sizes < n))
+
+
+def binomials(n: int) -> FloatArray:
+    """(n+1,) float64: C(n, a), infinite where it exceeds the range of float64."""
+    with np.errstate(over="ignore"):
+        return np.exp(np.cumsum(np.log(np.r_[1.0, np.arange(n, 0, -1) / np.arange(1, n + 1)])))
 
 
 def _size_response(theta: FloatArray, n: int) -> FloatArray:
@@ -346,20 +409,27 @@ def _player_response(theta: FloatArray, n: int) -> FloatArray:
         b = np.arange(start, min(start + step, n + 1))[None, :]
         j = a * (b - 1) / max(n - 1, 1)
         rho = j * (n - b) / max(n - 1, 1) * (n - 1 - a) / max(n - 2, 1)
-        change = player_kernel(theta, n, a + 1, b, j + 1.0, rho) - player_kernel(theta, n, a, b, j, rho)
+        skew = third_moment(rho, n - 1, a, b - 1)
+        change = player_kernel(theta, n, a + 1, b, j + 1.0, rho, skew) - player_kernel(theta, n, a, b, j, rho, skew)
         result[b[0]] = change.mean(axis=0)
     return result
 
 
+def third_moment(variance: FloatArray, n: int, draws: FloatArray, successes: FloatArray) -> FloatArray:
+    """Third central moment of a hypergeometric count with given variance among n; arguments broadcast."""
+    return variance * (n - 2.0 * successes) * (n - 2.0 * draws) / (n * max(n - 2, 1)) if n > 0 else 0.0 * variance
+
+
 def player_kernel(  # noqa: PLR0917 the arguments of Ψ, in the order of the formula
-    theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray
+    theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray, skew: FloatArray
 ) -> FloatArray:
-    """Ψ: mean of k₂ + k₃ when |S∩T| has mean ``j`` and variance ``rho``; arguments broadcast."""
-    _, _, ln_tau2, ln_l2, _, ln_tau3, _, _ = theta
-    c = (j - a * b / n) * (4.0 / n)
+    """Ψ: mean of k₂ + k₃ + k₅ when |S∩T| has mean ``j``, variance ``rho``, third moment ``skew``; all broadcast."""
+    _, _, ln_tau2, ln_l2, _, ln_tau3, *_, ln_tau5 = theta
+    c, spread = (j - a * b / n) * (4.0 / n), 16.0 * rho / n**2
     additive = np.exp(ln_tau2 - (a - b) ** 2 / (2.0 * n**2 * np.exp(2.0 * ln_l2))) * c
-    pairwise = np.exp(ln_tau3) * (c**2 + 16.0 * rho / n**2)
-    return growth(theta, n, a, b) * (additive + pairwise)
+    pairwise = np.exp(ln_tau3) * (c**2 + spread)
+    triple = np.exp(ln_tau5) * (c**3 + 3.0 * c * spread + 64.0 * skew / n**3)
+    return growth(theta, n, a, b) * (additive + pairwise + triple)
 
 
 def growth(theta: FloatArray, n: int, a: FloatArray, b: FloatArray) -> FloatArray:
