@@ -12,13 +12,11 @@ from groupshap.games.interactions import interactions_of
 from groupshap.games.subset_gp import (
     PRIOR_MEAN,
     PRIOR_SD,
-    _components,
     condition,
     fit_subset_gp,
-    geometry,
     objective,
-    prior_covariance,
 )
+from groupshap.games.subset_kernel import components, geometry, prior_covariance
 
 
 def _random_model(n, seed, n_rows=12):
@@ -34,7 +32,7 @@ def _random_model(n, seed, n_rows=12):
 
 
 def _kernel(theta, first, second):
-    return sum(_components(theta, geometry(first, second)))
+    return sum(components(theta, geometry(first, second)))
 
 
 @pytest.mark.parametrize("n", range(2, 9))
@@ -109,7 +107,7 @@ def test_averaged_replicates_equal_separate_rows():
     model, replicates, y = _random_model(5, seed=90)
     repeated = np.repeat(np.arange(len(y)), replicates.astype(int))
     shape = geometry(model.masks[repeated], model.masks[repeated])
-    K = sum(_components(model.theta, shape)) + (np.exp(model.theta[6]) + 1e-8) * np.eye(len(repeated))
+    K = sum(components(model.theta, shape)) + (np.exp(model.theta[6]) + 1e-8) * np.eye(len(repeated))
     values = model.scale * model.shapley_operator()[repeated].T @ np.linalg.solve(K, y[repeated])
     np.testing.assert_allclose(model.shapley()[0], values, rtol=1e-5, atol=1e-6)
 

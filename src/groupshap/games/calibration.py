@@ -14,15 +14,8 @@ import numpy as np
 import scipy
 
 from groupshap.games.evaluations import Evaluations
-from groupshap.games.subset_gp import (
-    PRIOR_SD,
-    SubsetGP,
-    geometry,
-    objective,
-    replicate_spread,
-    search_rows,
-    shapley_mean,
-)
+from groupshap.games.subset_gp import PRIOR_SD, SubsetGP, objective, replicate_spread, search_rows, shapley_mean
+from groupshap.games.subset_kernel import geometry
 from groupshap.games.types import FloatArray
 
 __all__ = ["hyperparameter_covariance", "influence_inflation"]

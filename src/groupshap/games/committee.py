@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from groupshap.games.calibration import influence_inflation
 from groupshap.games.evaluations import Evaluations
-from groupshap.games.subset_gp import condition, find_theta, prior_covariance, standardise
+from groupshap.games.subset_gp import condition, find_theta, standardise
+from groupshap.games.subset_kernel import prior_covariance
 from groupshap.games.types import FloatArray
 
 __all__ = ["CommitteeFit", "fit_committee"]

@@ -197,7 +197,7 @@ def _process(evaluations: Evaluations) -> tuple[Fit, float]:
         values, posterior = model.shapley()
         kappa, freedom = influence_inflation(model)
         covariance = kappa * posterior + hyperparameter_covariance(model, evaluations)
-        noise, remarks = model.noise_variance, {}
+        noise, remarks = model.noise_bound, {}
         residuals = model.leave_one_out()[0][2:]
     remarks |= {"inflation": kappa, "gp_noise_variance": noise}
     fit = Fit(values, covariance, noise if replicated is None else replicated, "gp", remarks, freedom)
@@ -219,10 +219,10 @@ def _noise_of_table(evaluations: Evaluations) -> tuple[float, dict[str, float | 
     n_rows = len(evaluations.masks)
     chosen = 2 + np.floor(np.linspace(0, n_rows - 3, min(n_rows - 2, MAX_COMPANION_ROWS))).astype(np.int64)
     model = fit_subset_gp(evaluations.subset(np.concatenate([[0, 1], chosen])))
-    noise = model.noise_variance if replicated is None else replicated
+    noise = model.noise_bound if replicated is None else replicated
     exact, _ = exact_from_evaluations(evaluations, noise)
     return noise, {
-        "noise_source": "gp" if replicated is None else "replicates",
+        "noise_source": "gp (misfit included)" if replicated is None else "replicates",
         "gp_relative_difference": relative_difference(model.shapley()[0], exact),
     }
 

@@ -6,7 +6,8 @@ Shapley value is a linear map of the game, so its posterior is Gaussian and has 
 Saturating scores of growing training sets, whose curvature in |S| is noise to a regression on player columns, are what
 it is made for.
 
-    k = k₀ + k₁ + G·(τ₂² c e^{−(s−t)²/2ℓ₂²} + τ₃² c² + τ₅² c³ + τ₄² 1[S=T])      G = e^{−δ(s+t−1)} ((1+a)(1+b)/(1+n/2)²)^{−γ}
+    k = k₀ + k₁ + G·(τ₂² c e^{−(s−t)²/2ℓ₂²} + τ₃² c² + τ₅² c³ + τ₄² 1[S=T])
+    G = e^{−δ(s+t−1)} ((1+a)(1+b)/(1+n/2)²)^{−γ}
 
 Letters: a, b = sizes, s = a/n, t = b/n, j = |S∩T|, c = (j − ab/n)·4/n, K = LLᵀ covariance of the measured rows.
 Beyond the published relatives (ShaplEIG, 2606.02247, fixes the noise): γ, because distances between distributions fall
@@ -25,6 +26,20 @@ import numpy.typing as npt
 import scipy
 
 from groupshap.games.evaluations import Evaluations
+from groupshap.games.subset_kernel import (
+    LEVEL_VARIANCE,
+    NOISE,
+    Geometry,
+    binomials,
+    components,
+    geometry,
+    higher_variance,
+    player_kernel,
+    prior_covariance,
+    response,
+    smooth_kernel,
+    third_moment,
+)
 from groupshap.games.types import CoalitionMatrix, FloatArray
 
 __all__ = ["SubsetGP", "fit_subset_gp"]
@@ -34,43 +49,12 @@ PRIOR_MEAN = np.array(
     [np.log(0.3), 0.0, np.log(0.3), np.log(0.7), 0.0, np.log(0.02), np.log(0.02), 0.0, np.log(0.005), np.log(0.005)]
 )
 PRIOR_SD = np.array([2.5, 1.0, 2.5, 0.7, 1.5, 2.5, 4.0, 1.0, 2.5, 2.5])
-NOISE = 6
 LOWER = np.where(np.arange(len(PRIOR_SD)) == NOISE, np.log(1e-5), PRIOR_MEAN - 4.0 * PRIOR_SD)
 """Noise floor 1e-5 (standardised): an interpolating fit of a few rows is never believed without reserve."""
 UPPER = PRIOR_MEAN + 3.0 * PRIOR_SD
-LEVEL_VARIANCE = 25.0
 JITTER = 1e-8
 MAX_ROWS_OF_SEARCH = 160
 NOISE_STEPS = (1.5, 3.0, 4.5, 6.0)
-BLOCK_ENTRIES = 2**22
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What the kernel needs of two lists of coalitions; every field (m, m') float64.
-
-    Attributes:
-        overlap: c = (x_S − s1)·(x_T − t1)·4/n.
-        square_gap: (s − t)².
-        size_sum: s + t − 1.
-        log_sum: ln(1+a) + ln(1+b) − 2 ln(1+n/2).
-        log_gap: |ln(1+a) − ln(1+b)|.
-        level: k₀.
-        same: 1 where S = T is neither empty nor grand, otherwise 0.
-    """
-
-    overlap: FloatArray
-    square_gap: FloatArray
-    size_sum: FloatArray
-    log_sum: FloatArray
-    log_gap: FloatArray
-    level: FloatArray
-    same: FloatArray
-
-    def subset(self, rows: npt.NDArray[np.int64]) -> Geometry:
-        """Restriction of a square geometry to some rows."""
-        grid = np.ix_(rows, rows)
-        return Geometry(*(getattr(self, name)[grid] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -115,9 +99,15 @@ class SubsetGP:
         """ς²σ² in squared units of the utility: variance of one evaluation as the model sees it."""
         return float(self.scale**2 * np.exp(self.theta[NOISE]))
 
+    @property
+    def noise_bound(self) -> float:
+        """``noise_variance`` plus the mean of k₄ over the rows: without replicates the two cannot be told apart."""
+        higher = higher_variance(self.theta, self.n_players)[self.sizes[self.interior]]
+        return self.noise_variance + float(self.scale**2 * higher.mean())
+
     def predict(self, coalitions: CoalitionMatrix) -> FloatArray:
         """(m',) float64: posterior mean of v for (m', n_players) bool ``coalitions``."""
-        parts = _components(self.theta, geometry(coalitions, self.masks))
+        parts = components(self.theta, geometry(coalitions, self.masks))
         return self.mean + self.scale * sum(part @ self.omega for part in parts)
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
@@ -229,46 +219,13 @@ def search_rows(n_rows: int) -> npt.NDArray[np.int64]:
     return np.concatenate([[0, 1], 2 + interior])
 
 
-def geometry(coalitions: CoalitionMatrix, others: CoalitionMatrix) -> Geometry:
-    """Pairwise quantities of (m, n_players) and (m', n_players) bool coalitions."""
-    n = coalitions.shape[1]
-    a, b = coalitions.sum(axis=1)[:, None], others.sum(axis=1)[None, :]
-    # float32 products of 0/1 are exact for up to 2²⁴ players, and twice as fast.
-    joint = (coalitions.astype(np.float32) @ others.astype(np.float32).T).astype(np.float64)
-    s, t = a / n, b / n
-    log_a, log_b = np.log1p(a), np.log1p(b)
-    return Geometry(
-        overlap=(joint - a * t) * (4.0 / n),
-        square_gap=(s - t) ** 2,
-        size_sum=s + t - 1.0,
-        log_sum=log_a + log_b - 2.0 * np.log1p(n / 2.0),
-        log_gap=np.abs(log_a - log_b),
-        level=LEVEL_VARIANCE * (1.0 + (s - 0.5) * (t - 0.5)),
-        same=((joint == a) & (joint == b) & (a > 0) & (a < n)).astype(np.float64),
-    )
-
-
-def _components(theta: FloatArray, shape: Geometry) -> tuple[FloatArray, ...]:
-    """k₀ level and trend, k₁ size curve, k₂ additive, varying with size, k₃ pairwise, k₄ higher orders, k₅ triples."""
-    ln_tau1, ln_l1, ln_tau2, ln_l2, delta, ln_tau3, _, gamma, ln_tau4, ln_tau5 = theta
-    r = (np.sqrt(3.0) / np.exp(ln_l1)) * shape.log_gap
-    smooth = np.exp(ln_tau1 - r) * (1.0 + r)  # Matérn 3/2
-    amplitude = np.exp(-delta * shape.size_sum - gamma * shape.log_sum)
-    higher = np.exp(ln_tau4) * amplitude * shape.same
-    amplitude *= shape.overlap
-    additive = np.exp(ln_tau2 - shape.square_gap * (0.5 / np.exp(2.0 * ln_l2))) * amplitude
-    pairwise = np.exp(ln_tau3) * shape.overlap * amplitude
-    triple = np.exp(ln_tau5) * shape.overlap**2 * amplitude
-    return shape.level, smooth, additive, pairwise, higher, triple
-
-
 def _noise(theta: FloatArray, replicates: FloatArray) -> FloatArray:
     return np.exp(theta[NOISE]) / replicates
 
 
 def _factor(theta: FloatArray, shape: Geometry, replicates: FloatArray) -> FloatArray:
     """Lower Cholesky factor of K; raises ``numpy.linalg.LinAlgError`` where K is numerically singular."""
-    covariance, *parts = _components(theta, shape)[::-1]
+    covariance, *parts = components(theta, shape)[::-1]
     for part in parts:
         covariance += part
     covariance[np.diag_indices_from(covariance)] += _noise(theta, replicates) + JITTER
@@ -283,7 +240,7 @@ def objective(
     spread: tuple[float, int] = (0.0, 0),
 ) -> tuple[float, FloatArray]:
     """Negative log posterior of θ (constants left out) and its gradient (10,) (Rasmussen & Williams 2006, eq. 5.9)."""
-    level, smooth, additive, pairwise, higher, triple = _components(theta, shape)
+    level, smooth, additive, pairwise, higher, triple = components(theta, shape)
     players = additive + pairwise + higher + triple
     noise = _noise(theta, replicates)
     covariance = level + smooth + players
@@ -358,92 +315,3 @@ def _likelihood(theta: FloatArray, shape: Geometry, standardised: FloatArray, re
     factor = _factor(theta, shape, replicates)
     whitened = scipy.linalg.solve_triangular(factor, standardised, lower=True, check_finite=False)
     return float(0.5 * whitened @ whitened + np.log(np.diag(factor)).sum())
-
-
-def response(theta: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
-    """f_in and f_out, each (n+1,) float64: A_i k(·, T) for |T| = 0..n with i ∈ T and i ∉ T."""
-    sizes = np.arange(n + 1)
-    level = _size_response(theta, n)
-    players = _player_response(theta, n)
-    others = np.zeros(n + 1)
-    # The player components vanish at ∅ and N, so their values sum to zero over the players.
-    others[:n] = -sizes[:n] * players[:n] / (n - sizes[:n])
-    inside = np.arange(1, n)
-    higher = higher_variance(theta, n)[1:-1] / binomials(n)[1:-1]
-    players[1:-1] += higher / inside
-    others[1:-1] -= higher / (n - inside)
-    return level + players, level + others
-
-
-def higher_variance(theta: FloatArray, n: int) -> FloatArray:
-    """(n+1,) float64: prior variance k₄(T, T) of what orders above two add to v(T), by |T|; zero at ∅ and N."""
-    sizes = np.arange(n + 1)
-    return np.exp(theta[8]) * growth(theta, n, sizes, sizes) * ((sizes > 0) & (sizes < n))
-
-
-def binomials(n: int) -> FloatArray:
-    """(n+1,) float64: C(n, a), infinite where it exceeds the range of float64."""
-    with np.errstate(over="ignore"):
-        return np.exp(np.cumsum(np.log(np.r_[1.0, np.arange(n, 0, -1) / np.arange(1, n + 1)])))
-
-
-def _size_response(theta: FloatArray, n: int) -> FloatArray:
-    """e(b): 1/n of the difference of k₀ + k₁ between N and ∅, because all players share a size effect equally."""
-    sizes = np.arange(n + 1)
-    rise = smooth_kernel(theta, n, sizes) - smooth_kernel(theta, 0, sizes)
-    return (rise + LEVEL_VARIANCE * (sizes / n - 0.5)) / n
-
-
-def smooth_kernel(theta: FloatArray, a: npt.NDArray[np.int64] | int, b: npt.NDArray[np.int64]) -> FloatArray:
-    """k₁ as a function of two sizes (Matérn 3/2 in ln(1+|S|)); arguments broadcast."""
-    r = np.sqrt(3.0) * np.abs(np.log1p(a) - np.log1p(b)) / np.exp(theta[1])
-    return np.exp(theta[0] - r) * (1.0 + r)
-
-
-def _player_response(theta: FloatArray, n: int) -> FloatArray:
-    """D(b): mean over a = 0..n−1 of Ψ(a+1, j̄+1, ρ) − Ψ(a, j̄, ρ), where |S∩T| has mean j̄ and variance ρ."""
-    result = np.zeros(n + 1)
-    a = np.arange(n)[:, None]
-    step = max(1, BLOCK_ENTRIES // n)
-    for start in range(1, n + 1, step):
-        b = np.arange(start, min(start + step, n + 1))[None, :]
-        j = a * (b - 1) / max(n - 1, 1)
-        rho = j * (n - b) / max(n - 1, 1) * (n - 1 - a) / max(n - 2, 1)
-        skew = third_moment(rho, n - 1, a, b - 1)
-        change = player_kernel(theta, n, a + 1, b, j + 1.0, rho, skew) - player_kernel(theta, n, a, b, j, rho, skew)
-        result[b[0]] = change.mean(axis=0)
-    return result
-
-
-def third_moment(variance: FloatArray, n: int, draws: FloatArray, successes: FloatArray) -> FloatArray:
-    """Third central moment of a hypergeometric count with given variance among n; arguments broadcast."""
-    return variance * (n - 2.0 * successes) * (n - 2.0 * draws) / (n * max(n - 2, 1)) if n > 0 else 0.0 * variance
-
-
-def player_kernel(  # noqa: PLR0917 the arguments of Ψ, in the order of the formula
-    theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray, skew: FloatArray
-) -> FloatArray:
-    """Ψ: mean of k₂ + k₃ + k₅ when |S∩T| has mean ``j``, variance ``rho``, third moment ``skew``; all broadcast."""
-    _, _, ln_tau2, ln_l2, _, ln_tau3, *_, ln_tau5 = theta
-    c, spread = (j - a * b / n) * (4.0 / n), 16.0 * rho / n**2
-    additive = np.exp(ln_tau2 - (a - b) ** 2 / (2.0 * n**2 * np.exp(2.0 * ln_l2))) * c
-    pairwise = np.exp(ln_tau3) * (c**2 + spread)
-    triple = np.exp(ln_tau5) * (c**3 + 3.0 * c * spread + 64.0 * skew / n**3)
-    return growth(theta, n, a, b) * (additive + pairwise + triple)
-
-
-def growth(theta: FloatArray, n: int, a: FloatArray, b: FloatArray) -> FloatArray:
-    """G as a function of two sizes: amplitude that grows or falls exponentially (δ) and as a power (γ) of the size."""
-    linear = (a + b) / n - 1.0
-    logarithmic = np.log1p(a) + np.log1p(b) - 2.0 * np.log1p(n / 2.0)
-    return np.exp(-theta[4] * linear - theta[7] * logarithmic)
-
-
-def prior_covariance(theta: FloatArray, n: int) -> FloatArray:
-    """Π (n, n) float64 of the Shapley values in standardised units: one variance, one covariance."""
-    inside, outside = response(theta, n)
-    own = float((inside[1:] - outside[:-1]).mean())
-    shared = (inside[n] - outside[0] - own) / max(n - 1, 1)
-    covariance = np.full((n, n), shared)
-    np.fill_diagonal(covariance, own)
-    return covariance
