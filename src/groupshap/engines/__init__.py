@@ -1,0 +1,1 @@
+"""Where independent jobs run; knows nothing of coalitions. See :mod:`groupshap.engines.base`."""
