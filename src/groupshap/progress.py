@@ -52,26 +52,27 @@ class _Lines(Progress):
     def __init__(self, label: str, total: int, unit: str, initial: int = 0, *, every_seconds: float) -> None:
         super().__init__(label, total, unit, initial)
         self._every_seconds = every_seconds
-        self._start = self._last = time.monotonic()
+        self._start = time.monotonic()
+        self._last_seconds = 0.0
         self._fields: dict[str, float | str] = {}
 
     def update(self, n_units: int = 1, **fields: float | str) -> None:
         super().update(n_units, **fields)
         self._fields |= fields
-        now = time.monotonic()
-        if now - self._last >= self._every_seconds and self.n_done < self.total:
-            self._last = now
-            seconds_each = (now - self._start) / max(1, self.n_done - self.initial)
-            self._log(f"{_duration(seconds_each * (self.total - self.n_done))} left")
+        seconds = time.monotonic() - self._start
+        if seconds - self._last_seconds >= self._every_seconds and self.n_done < self.total:
+            self._last_seconds = seconds
+            seconds_each = seconds / max(1, self.n_done - self.initial)
+            self._log(seconds, f"{_duration(seconds_each * (self.total - self.n_done))} left")
 
     def close(self) -> None:
-        self._log(f"took {_duration(time.monotonic() - self._start)}")
+        seconds = time.monotonic() - self._start
+        self._log(seconds, f"took {_duration(seconds)}")
 
-    def _log(self, time_text: str) -> None:
+    def _log(self, seconds: float, time_text: str) -> None:
         """One line: count, rate, time, fields."""
-        seconds = max(time.monotonic() - self._start, 1e-9)
         parts = [f"{self.n_done} of {self.total} {self.unit}s"]
-        parts += [_rate((self.n_done - self.initial) / seconds, self.unit), time_text]
+        parts += [_rate((self.n_done - self.initial) / max(seconds, 1e-9), self.unit), time_text]
         parts += [f"{name} {value}" for name, value in _shown(self._fields).items()]
         logger.info("%s: %s", self.label, ", ".join(parts))
 

@@ -1,0 +1,1 @@
+"""Kedro datasets of this project: all input and output lies here."""
