@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groupshap.errors import UserError
+
 __all__ = [
     "DiskSpaceError",
     "FileRef",
@@ -55,7 +57,7 @@ _FILE_NAME = re.compile(r"[0-9a-zA-Z_][0-9a-zA-Z_.-]{0,127}")
 _N_NAMED = 10  # how many task ids or recipe fields a message lists before it only counts
 
 
-class MissingTasksError(RuntimeError):
+class MissingTasksError(UserError, RuntimeError):
     """Planned tasks have no committed result."""
 
     def __init__(self, task_ids: Sequence[str], folder: Path, n_planned: int) -> None:
@@ -68,7 +70,7 @@ class MissingTasksError(RuntimeError):
         )
 
 
-class DiskSpaceError(OSError):
+class DiskSpaceError(UserError, OSError):
     """The disk is too small for what is about to be written."""
 
 

@@ -26,6 +26,8 @@ from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 from pydantic import BaseModel, ConfigDict
 
+from groupshap.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
     from kedro.framework.context import KedroContext
@@ -52,7 +54,7 @@ _N_RUNS_PER_PAGE = 1000
 _PICTURES = {".png", ".svg", ".pdf", ".jpg", ".jpeg", ".html", ".gif"}
 
 
-class TrackingError(RuntimeError):
+class TrackingError(UserError, RuntimeError):
     """The MLflow store cannot be used; raised before anything is computed."""
 
 

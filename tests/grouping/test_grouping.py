@@ -217,7 +217,7 @@ def test_contact_sheet_takes_any_name_and_many_contributors(recwarn):
     table = table.assign(image_id=range(len(table)), source_item="x")
     empty = pd.DataFrame({"contributor": [], "licence": [], "credit": []})
     result = grouped(SourceData(np.zeros((len(table), 1, 8, 8), np.uint8), table, empty), channels=1)
-    figure = draw_contact_sheet(result)
+    figure = draw_contact_sheet(result.images, result.image_table["player"].to_numpy(), result.contributors)
     texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
     assert "6 more contributors are not shown." in texts
     figure.canvas.draw()

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from groupshap.errors import UserError
 from groupshap.progress import progress, quiet
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "run_job",
     "run_jobs",
     "thread_variables",
+    "threads",
 ]
 
 logger = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ class Outcome:
     error: str | None
 
 
-class JobsFailedError(RuntimeError):
+class JobsFailedError(UserError, RuntimeError):
     """Some jobs failed; all others ran to the end.
 
     Attributes:
@@ -154,7 +156,7 @@ def run_jobs(fn: JobFunction, jobs: Sequence[Job], engine: EngineConfig, *, labe
 
 def run_job(fn: JobFunction, job: Job, n_threads: int) -> Outcome:
     """Run one job where we are: threads set, progress silent, an exception turned into an outcome."""
-    with _threads(n_threads), quiet():
+    with threads(n_threads), quiet():
         try:
             record = fn(job)
         except (Exception, SystemExit) as error:  # this is the one place that may catch everything: it is reported
@@ -186,7 +188,7 @@ def thread_variables(n_threads: int) -> dict[str, str]:
 
 
 @contextmanager
-def _threads(n_threads: int) -> Iterator[None]:
+def threads(n_threads: int) -> Iterator[None]:
     """Exactly ``n_threads`` per library inside the block: for speed, and for equal bits on every engine."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - only where jobs run
 

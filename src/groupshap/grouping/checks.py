@@ -40,6 +40,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from groupshap.errors import UserError
 from groupshap.grouping.config import DataGroupingConfig, normal_name
 from groupshap.images import ImageArray
 
@@ -75,7 +76,7 @@ class Problem:
         return f"{elided(self.where, 160)}: expected {self.expected}, got {self.got}. {self.todo}"
 
 
-class DataProblems(ValueError):  # noqa: N818  (it says what it holds)
+class DataProblems(UserError, ValueError):  # noqa: N818  (it says what it holds)
     """Everything that is wrong with the data, in one message.
 
     Attributes:

@@ -6,11 +6,11 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from groupshap.grouping.checks import elided
-from groupshap.grouping.data import GroupedImages
 from groupshap.images import ImageArray
 
 __all__ = ["draw_contact_sheet"]
@@ -18,20 +18,24 @@ __all__ = ["draw_contact_sheet"]
 N_CHARACTERS = 26
 
 
-def draw_contact_sheet(grouped: GroupedImages, n_columns: int = 10, n_rows_max: int = 24) -> Figure:
+def draw_contact_sheet(
+    images: ImageArray, players: npt.NDArray[np.int64], contributors: pd.DataFrame, n_columns: int = 10, n_rows_max: int = 24
+) -> Figure:
     """Draw the first contributors, one row each, with images spread evenly over what they have.
 
     Names are shortened in the middle; planted defects are named. What is not shown is counted below.
 
     Args:
-        grouped: images and players.
+        images: (n_images, channels, height, width) uint8.
+        players: (n_images,) the player of each image.
+        contributors: one row per player, as in :class:`~groupshap.grouping.data.GroupedImages`.
         n_columns: images per contributor, at most.
         n_rows_max: contributors shown, at most.
 
     Returns:
         A figure that belongs to no window and can be saved as it is.
     """
-    shown = grouped.contributors.head(n_rows_max)
+    shown = contributors.head(n_rows_max)
     n_rows = len(shown)
     figure = Figure(figsize=(2.6 + 0.6 * n_columns, 0.62 * n_rows + 0.75), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
@@ -44,7 +48,7 @@ def draw_contact_sheet(grouped: GroupedImages, n_columns: int = 10, n_rows_max: 
         hspace=0.06,
     )
     for axis, contributor in zip(axes, shown.itertuples(), strict=True):
-        own = grouped.images[(grouped.image_table["player"] == contributor.player).to_numpy()]
+        own = images[players == contributor.player]
         axis.imshow(_strip(own, n_columns), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_anchor("W")
         axis.axis("off")
@@ -53,18 +57,18 @@ def draw_contact_sheet(grouped: GroupedImages, n_columns: int = 10, n_rows_max: 
             label += f"\n{elided(contributor.defect, N_CHARACTERS + 14)}"
         # Names are data: a "$" in one must not start a formula.
         axis.text(-0.015, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=7.5, parse_math=False)
-    figure.text(0.01, 1 - 0.25 / figure.get_figheight(), _title(grouped), fontsize=9, va="center")
-    if n_rows < grouped.n_players:
-        note = f"{grouped.n_players - n_rows} more contributors are not shown."
+    figure.text(0.01, 1 - 0.25 / figure.get_figheight(), _title(images, len(contributors)), fontsize=9, va="center")
+    if n_rows < len(contributors):
+        note = f"{len(contributors) - n_rows} more contributors are not shown."
         figure.text(0.01, 0.15 / figure.get_figheight(), note, fontsize=8, va="center")
     _draw_quietly(figure)
     return figure
 
 
-def _title(grouped: GroupedImages) -> str:
-    n_images, channels, height, width = grouped.images.shape
+def _title(images: ImageArray, n_players: int) -> str:
+    n_images, channels, height, width = images.shape
     colour = "RGB" if channels == 3 else "grey"
-    return f"{n_images} images, {width} x {height} {colour}, of {grouped.n_players} contributors"
+    return f"{n_images} images, {width} x {height} {colour}, of {n_players} contributors"
 
 
 def _strip(images: ImageArray, n_columns: int) -> npt.NDArray[np.uint8]:

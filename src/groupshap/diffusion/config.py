@@ -1,0 +1,95 @@
+"""Settings of models, training and sampling. Imports no torch, because every ``kedro`` command imports it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Device", "ModelConfig", "SamplerConfig", "TrainConfig"]
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where tensors live; ``auto``: a CUDA device if there is one."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelConfig(_Frozen):
+    """Architecture and noise process of one family; with the image shape it rebuilds the network."""
+
+    family: Literal["ddpm"] = Field(default="ddpm", description="ddpm: a UNet2DModel on pixels, trained from scratch.")
+    block_out_channels: tuple[int, ...] = Field(
+        default=(32, 64), min_length=1, max_length=8, description="Channels per level; each level halves the side."
+    )
+    layers_per_block: int = Field(default=1, ge=1, le=8, description="Residual blocks per level.")
+    attention_levels: tuple[int, ...] = Field(
+        default=(), description="Levels (0 is the outermost) with self-attention; the mid block is `mid_attention`."
+    )
+    mid_attention: bool = Field(default=True, description="Self-attention in the mid block.")
+    attention_head_dim: int | None = Field(default=8, ge=1, description="Channels per head; None: one head.")
+    norm_num_groups: int = Field(default=8, ge=1, description="Groups of every GroupNorm; divides all channels.")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    prediction: Literal["epsilon", "v_prediction"] = Field(
+        default="v_prediction", description="What the network predicts; v is stable at the noisiest step."
+    )
+    noise_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
+    beta_start: float = Field(default=1e-4, gt=0, lt=1, description="linear and scaled_linear only.")
+    beta_end: float = Field(default=0.02, gt=0, lt=1, description="linear and scaled_linear only.")
+    n_noise_levels: int = Field(default=1000, ge=2, le=100_000, description="T of the noise process.")
+
+    @model_validator(mode="after")
+    def _levels_and_groups_fit(self) -> Self:
+        wrong = [n for n in self.block_out_channels if n < 1 or n % self.norm_num_groups]
+        if wrong:
+            raise ValueError(
+                f"`block_out_channels` must be multiples of norm_num_groups = {self.norm_num_groups}, got {wrong}."
+            )
+        beyond = [level for level in self.attention_levels if not 0 <= level < len(self.block_out_channels)]
+        if beyond:
+            raise ValueError(f"`attention_levels` must lie in 0..{len(self.block_out_channels) - 1}, got {beyond}.")
+        return self
+
+    @property
+    def side_multiple(self) -> int:
+        """The side of the images must be a multiple of this number of pixels."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+class TrainConfig(_Frozen):
+    """One training call: base training, recovery, subset fine-tuning or retraining. Counted in steps, never epochs."""
+
+    n_steps: int = Field(default=1000, ge=1, le=100_000_000, description="Optimiser steps, whatever the data's size.")
+    batch_size: int = Field(default=64, ge=1, le=1_000_000)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Peak learning rate of AdamW.")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="After the warm-up; cosine falls to 0 at the last of the actual steps."
+    )
+    n_warmup_steps: int = Field(default=0, ge=0, description="Linear rise; must be shorter than the training.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    max_gradient_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this 2-norm.")
+    ema_decay: float = Field(
+        default=0.999, ge=0, lt=1, description="Cap of the decay; step t uses min(cap, (1+t)/(10+t)), t from 0."
+    )
+    random_flip: bool = Field(default=False, description="Mirror images left to right with probability 1/2.")
+    mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.n_warmup_steps >= self.n_steps:
+            raise ValueError(
+                f"`n_warmup_steps` ({self.n_warmup_steps}) must be below `n_steps` ({self.n_steps}), or the peak "
+                "learning rate is never reached."
+            )
+        return self
+
+
+class SamplerConfig(_Frozen):
+    """How images are generated from a model: deterministic solvers only, so an image is a function of its seed."""
+
+    solver: Literal["ddim", "dpm_solver"] = Field(
+        default="ddim", description="ddim: DDIM with eta 0; dpm_solver: DPM-Solver++ of second order."
+    )
+    n_steps: int = Field(default=10, ge=1, le=1000, description="Network evaluations per image.")
+    batch_size: int = Field(default=64, ge=1, le=100_000, description="Changes speed and memory, not the images.")

@@ -1,0 +1,73 @@
+"""Generation: one noise seed per image, deterministic solvers of diffusers, batches as they are done.
+
+The noise of image i depends on its seed alone: the same for every model (common random numbers, so that differences
+between coalitions are not drowned in sampling noise), every batch size and every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+from torch import Tensor, nn
+
+from groupshap.diffusion.base import Family, ImageShape
+from groupshap.diffusion.config import SamplerConfig
+from groupshap.images import ImageArray
+
+__all__ = ["noise_of", "sample", "sample_all"]
+
+
+def sample(
+    family: Family, model: nn.Module, seeds: Sequence[int], config: SamplerConfig, *, device: torch.device
+) -> Iterator[ImageArray]:
+    """Generate one image per seed.
+
+    Args:
+        family: Kind of model.
+        model: The denoiser; put into evaluation mode.
+        seeds: One noise seed per image.
+        config: Solver, steps and batch size.
+        device: Where it runs.
+
+    Yields:
+        Batches (n, channels, height, width) uint8 in the order of the seeds.
+    """
+    model = model.to(device).eval()
+    for first in range(0, len(seeds), config.batch_size):
+        noise = noise_of(seeds[first : first + config.batch_size], family.sample_shape)
+        yield family.decode(_solve(family, model, noise.to(device), config))
+
+
+def sample_all(
+    family: Family, model: nn.Module, seeds: Sequence[int], config: SamplerConfig, *, device: torch.device
+) -> ImageArray:
+    """:func:`sample` in one array (len(seeds), channels, height, width) uint8."""
+    return np.concatenate(list(sample(family, model, seeds, config, device=device)))
+
+
+def noise_of(seeds: Sequence[int], sample_shape: ImageShape) -> Tensor:
+    """(len(seeds), *sample_shape) float32 standard normal noise, drawn on the CPU."""
+    return torch.stack([torch.randn(sample_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+@torch.inference_mode()
+def _solve(family: Family, model: nn.Module, noisy: Tensor, config: SamplerConfig) -> Tensor:
+    """(n, *sample_shape): from pure noise to samples, by probability-flow steps."""
+    solver = _solver(family.noise, config)
+    for timestep in solver.timesteps:
+        prediction = family.predict(model, noisy, timestep.expand(len(noisy)).to(noisy.device))
+        noisy = solver.step(prediction, timestep, noisy, return_dict=False)[0]
+    return noisy
+
+
+def _solver(noise: DDPMScheduler, config: SamplerConfig) -> SchedulerMixin:
+    """A fresh solver (it keeps state) whose steps start at the noisiest level ("trailing", Lin et al. 2024)."""
+    if config.solver == "ddim":
+        solver = DDIMScheduler.from_config(noise.config, set_alpha_to_one=True)
+    else:
+        solver = DPMSolverMultistepScheduler.from_config(noise.config, algorithm_type="dpmsolver++")
+    solver.set_timesteps(config.n_steps)
+    return solver

@@ -1,0 +1,218 @@
+"""The training loop: base training, recovery after pruning, subset fine-tuning and retraining all run this one.
+
+What differs from a usual loop: everything random in step t has the address (seed, t), so a resumed run equals an
+uninterrupted one bit for bit and nothing depends on global generators; the learning rate is a function of the step and
+of the *actual* number of steps; the moving average starts afresh in every call (see ``ema.py``); the timesteps of a
+batch are stratified over [0, T), which lowers the variance of the gradient at no cost (Kingma et al. 2021, app. I.1).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from groupshap.diffusion.base import Family
+from groupshap.diffusion.checkpoint import load_checkpoint, save_checkpoint
+from groupshap.diffusion.config import TrainConfig
+from groupshap.diffusion.ema import fresh_average
+from groupshap.errors import UserError
+from groupshap.progress import progress
+from groupshap.seeds import seed_for
+
+__all__ = ["Checkpointing", "DivergedError", "TrainingResult", "denoising_loss", "train"]
+
+N_LOSS_STEPS = 25
+"""Steps behind each point of the loss curve."""
+
+
+class DivergedError(UserError, RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where and how often the state of an unfinished training is kept.
+
+    Attributes:
+        path: File of the state; the caller removes it when the result is safe.
+        every_n_steps: Steps between two writes; changes no number.
+    """
+
+    path: Path
+    every_n_steps: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: The given model, now holding the moving average of its weights, in evaluation mode.
+        seconds: Time in the loop, that of earlier, interrupted calls included.
+        losses: Mean loss of every ``N_LOSS_STEPS`` steps, oldest first.
+    """
+
+    model: nn.Module
+    seconds: float
+    losses: list[float] = field(default_factory=list)
+
+
+def train(
+    family: Family,
+    model: nn.Module,
+    inputs: Tensor,
+    config: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    label: str = "training",
+    checkpointing: Checkpointing | None = None,
+) -> TrainingResult:
+    """Train ``model`` in place on ``inputs`` and leave the averaged weights in it.
+
+    Args:
+        family: Kind of model: noise process and prediction.
+        model: Start weights.
+        inputs: (n_images, *sample_shape) float32, see ``family.encode``; moved to ``device`` as a whole.
+        config: Steps, batch, optimiser.
+        seed: Root of all draws of this call.
+        device: Where it runs.
+        label: Name on the progress bar.
+        checkpointing: State of an interrupted call, read if it is there and written now and then; None: no state.
+
+    Raises:
+        ValueError: no images.
+        DivergedError: the loss is not finite; says at which step.
+    """
+    if len(inputs) == 0:
+        raise ValueError("Expected at least one image to train on, got none: the empty coalition is never trained.")
+
+    # Set up
+    model = model.to(device).train()
+    inputs = inputs.to(device)
+    parameters = family.trainable(model)
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    average = fresh_average(parameters, config.ema_decay)
+    average.to(device)
+    noise_levels = family.noise.alphas_cumprod.to(device)
+
+    # Go on where an interrupted call stopped
+    state = load_checkpoint(checkpointing.path, parameters, optimizer, average) if checkpointing else None
+    first_step, losses, seconds_before = (state.step, state.losses, state.seconds) if state else (0, [], 0.0)
+    loss_sum = torch.zeros((), device=device)
+    start = time.monotonic()
+
+    with progress(label, config.n_steps, initial=first_step) as bar:
+        for step in range(first_step, config.n_steps):
+            # Draw the batch; a CPU generator gives the same numbers on every device
+            generator = torch.Generator().manual_seed(seed_for(seed, "step", step))
+            rows = batch_rows(len(inputs), config.batch_size, step, seed)
+            clean = flipped(inputs[rows.to(device)], generator, config)
+            noise = torch.randn(clean.shape, generator=generator).to(device)
+            timesteps = stratified_timesteps(len(clean), len(noise_levels), generator).to(device)
+
+            # Step
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, config)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
+                loss = denoising_loss(family, model, clean, noise, timesteps, noise_levels)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.step(parameters)
+
+            # Report and save
+            loss_sum += loss.detach()
+            bar.update(1)
+            if (step + 1) % N_LOSS_STEPS == 0 or step + 1 == config.n_steps:
+                n_summed = step % N_LOSS_STEPS + 1
+                losses.append(finite_loss(loss_sum.item() / n_summed, step))
+                loss_sum.zero_()
+                images_per_s = (step + 1 - first_step) * len(clean) / max(time.monotonic() - start, 1e-9)
+                bar.update(0, loss=losses[-1], images_per_s=images_per_s)
+                if checkpointing and (step + 1) % checkpointing.every_n_steps < n_summed and step + 1 < config.n_steps:
+                    seconds = seconds_before + time.monotonic() - start
+                    save_checkpoint(checkpointing.path, parameters, optimizer, average, step + 1, losses, seconds)
+
+    # Keep the average
+    average.copy_to(parameters)
+    return TrainingResult(model.eval(), seconds_before + time.monotonic() - start, losses)
+
+
+def denoising_loss(
+    family: Family, model: nn.Module, clean: Tensor, noise: Tensor, timesteps: Tensor, noise_levels: Tensor
+) -> Tensor:
+    """Mean squared error of the prediction, a scalar (Ho et al. 2020, eq. 14; v: Salimans & Ho 2022, app. D).
+
+    Args:
+        family: Gives the prediction and says what it is of.
+        model: The denoiser.
+        clean: (n, *sample_shape) float32.
+        noise: Standard normal, same shape.
+        timesteps: (n,) int64 in [0, T).
+        noise_levels: (T,) float32, the cumulative products of 1 - beta.
+    """
+    level = noise_levels[timesteps].reshape(-1, *[1] * (clean.ndim - 1))
+    signal_scale, noise_scale = level.sqrt(), (1.0 - level).sqrt()
+    noisy = signal_scale * clean + noise_scale * noise
+    target = noise if family.noise.config.prediction_type == "epsilon" else signal_scale * noise - noise_scale * clean
+    return functional.mse_loss(family.predict(model, noisy, timesteps).float(), target)
+
+
+def batch_rows(n_images: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """(batch_size,) int64: rows of one step. Every image is used once before one is used twice.
+
+    Epoch e is a permutation with the address (seed, "epoch", e); a batch may span several of them.
+    """
+    first = step * batch_size
+    epochs = range(first // n_images, (first + batch_size - 1) // n_images + 1)
+    orders = [
+        torch.randperm(n_images, generator=torch.Generator().manual_seed(seed_for(seed, "epoch", epoch)))
+        for epoch in epochs
+    ]
+    begin = first - epochs[0] * n_images
+    return torch.cat(orders)[begin : begin + batch_size]
+
+
+def flipped(images: Tensor, generator: torch.Generator, config: TrainConfig) -> Tensor:
+    """(n, c, h, w): each image mirrored left to right with probability 1/2, if so configured."""
+    if not config.random_flip:
+        return images
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device).reshape(-1, 1, 1, 1), images.flip(-1), images)
+
+
+def stratified_timesteps(n: int, n_noise_levels: int, generator: torch.Generator) -> Tensor:
+    """(n,) int64 in [0, T): one in each of n equal parts of the range, uniform on the whole."""
+    position = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    return (position * n_noise_levels).long().clamp_(max=n_noise_levels - 1)
+
+
+def learning_rate_at(step: int, config: TrainConfig) -> float:
+    """Learning rate of step 0, 1, ..., n_steps - 1: linear warm-up, then constant or half a cosine."""
+    if step < config.n_warmup_steps:
+        return config.learning_rate * (step + 1) / (config.n_warmup_steps + 1)
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (step - config.n_warmup_steps) / (config.n_steps - config.n_warmup_steps)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def finite_loss(loss: float, step: int) -> float:
+    """The loss itself.
+
+    Raises:
+        DivergedError: it is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"The loss is {loss} by step {step + 1}: training has diverged. Lower `learning_rate` or add warm-up steps."
+        )
+    return loss

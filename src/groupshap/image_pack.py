@@ -1,0 +1,63 @@
+"""All images of a run and whose they are, in one byte-stable file that workers open by path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from groupshap.images import ImageArray, check_images
+from groupshap.store import atomic_write
+
+__all__ = ["ImagePack", "load_pack", "save_pack"]
+
+
+@dataclass(frozen=True)
+class ImagePack:
+    """Images and their contributors.
+
+    Attributes:
+        images: (n_images, channels, height, width) uint8 in [0, 255].
+        players: (n_images,) int64: the contributor of each image, 0..n_players - 1.
+    """
+
+    images: ImageArray
+    players: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        check_images(self.images)
+        if self.players.shape != (len(self.images),) or self.players.dtype != np.int64:
+            raise ValueError(
+                f"`players` must be int64 of shape ({len(self.images)},), got {self.players.dtype} "
+                f"{self.players.shape}."
+            )
+
+    def of(self, members: list[int]) -> ImageArray:
+        """The images of a coalition, in the order of the pack."""
+        return self.images[np.isin(self.players, members)]
+
+
+def save_pack(path: Path, pack: ImagePack) -> None:
+    """Write atomically; the same pack gives the same bytes (a zip such as npz holds the time of writing)."""
+    tensors = {"images": np.ascontiguousarray(pack.images), "players": np.ascontiguousarray(pack.players)}
+    atomic_write(path, lambda file: save_file(tensors, file))
+
+
+def load_pack(path: Path) -> ImagePack:
+    """Read a pack.
+
+    Raises:
+        ValueError: the file is damaged or something else; says what makes it again.
+    """
+    try:
+        tensors = load_file(path)
+        return ImagePack(tensors["images"], tensors["players"])
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{path} is no intact image pack ({type(error).__name__}: {error}). Make it again: "
+            "kedro run --pipelines data_grouping."
+        ) from error

@@ -1,0 +1,45 @@
+"""Nodes of ``subset_finetune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from groupshap.campaign import Campaign, draw_plan, grow
+from groupshap.engines.base import EngineConfig
+from groupshap.store import FileRef, Store
+from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed, SubsetFinetuneConfig
+
+__all__ = ["draw_coalitions", "finetune_coalitions"]
+
+
+def draw_coalitions(contributors: pd.DataFrame, config: SubsetFinetuneConfig, root_seed: RootSeed) -> pd.DataFrame:
+    """The plan of the whole budget; empty and grand coalition are ordinary rows."""
+    return draw_plan(contributors, config, root_seed.root)
+
+
+def finetune_coalitions(
+    coalitions: pd.DataFrame,
+    contributors: pd.DataFrame,
+    pruned_model: FileRef,
+    images: FileRef,
+    image_table: FileRef,
+    models: Store,
+    records: Store,
+    config: SubsetFinetuneConfig,
+    measuring: PropertyEvalConfig,
+    engine: EngineConfig,
+    root_seed: RootSeed,
+    device: DeviceSetting,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fine-tune the pruned model on each coalition; workers commit one by one, so nothing is saved here.
+
+    Returns:
+        No partitions (they are in the store already), and the manifest of the finished rows.
+    """
+    campaign = Campaign(images, root_seed.root, device.root, engine)
+    manifest = grow(
+        campaign, (models, records), pruned_model, image_table, coalitions, contributors, (config, measuring)
+    )
+    return {}, manifest

@@ -1,0 +1,76 @@
+"""Prune a trained model once; every coalition starts from the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from groupshap.diffusion.base import Family, resolve_device
+from groupshap.diffusion.config import Device
+from groupshap.diffusion.training import denoising_loss
+from groupshap.image_pack import load_pack
+from groupshap.model_file import ModelDescription, load_model, save_model
+from groupshap.pruning.channels import prune_channels
+from groupshap.pruning.config import PruningConfig
+from groupshap.seeds import seed_for
+from groupshap.store import Record, commit
+from groupshap.tasks.train import WEIGHTS
+
+__all__ = ["PruneJob", "prune_task"]
+
+
+class PruneJob(BaseModel):
+    """One pruning as plain data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    folder: Path
+    model: Path
+    images: Path
+    pruning: PruningConfig
+    seed: int
+    device: Device = "cpu"
+
+
+def prune_task(job: dict[str, Any]) -> Record:
+    """Prune and commit ``weights.safetensors``; the record holds the report.
+
+    Args:
+        job: A dumped :class:`PruneJob`.
+    """
+    task = PruneJob.model_validate(job)
+    model, description = load_model(task.model)
+    if description.pruning_history:
+        raise ValueError(f"{task.model} is pruned already: expected a dense model.")
+    gradients = _gradient_step(task, description.family())
+    pruned, history, report = prune_channels(model, task.pruning, gradients)
+    smaller = ModelDescription(description.config, description.image_shape, history)
+    record = {"report": asdict(report)}
+    return commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, pruned, smaller)})
+
+
+def _gradient_step(task: PruneJob, family: Family) -> Callable[[nn.Module, int], Tensor]:
+    """Loss of a fixed batch with fixed noise at one timestep, for the criteria that need gradients."""
+    pack = load_pack(task.images)
+    rng = np.random.default_rng(task.seed)
+    n_images = min(task.pruning.n_gradient_images, len(pack.images))
+    rows = np.sort(rng.choice(len(pack.images), n_images, replace=False))
+    device = resolve_device(task.device)
+    clean = family.encode(pack.images[rows]).to(device)
+    generator = torch.Generator().manual_seed(seed_for(task.seed, "pruning-noise"))
+    noise = torch.randn(clean.shape, generator=generator).to(device)
+    levels = family.noise.alphas_cumprod.to(device)
+
+    def loss_at(model: nn.Module, timestep: int) -> Tensor:
+        timesteps = torch.full((len(clean),), timestep, dtype=torch.int64, device=device)
+        return denoising_loss(family, model.to(device), clean, noise, timesteps, levels)
+
+    return loss_at

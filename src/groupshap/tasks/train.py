@@ -1,0 +1,126 @@
+"""Train one model: the dense one, the recovery of the pruned one, or one coalition's. One task function for all."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from groupshap.diffusion.base import resolve_device
+from groupshap.diffusion.config import Device, ModelConfig, TrainConfig
+from groupshap.diffusion.training import Checkpointing, TrainingResult, train
+from groupshap.image_pack import ImagePack, load_pack
+from groupshap.model_file import ModelDescription, load_model, read_description, save_model
+from groupshap.store import Record, commit
+
+__all__ = ["WEIGHTS", "TrainJob", "train_task"]
+
+WEIGHTS = "weights.safetensors"
+_STATE = "training.safetensors"
+
+
+class TrainJob(BaseModel):
+    """One training as plain data; ``model_dump(mode="json")`` is what an engine carries to a worker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    folder: Path
+    """The task's folder in the store."""
+    images: Path
+    """Image pack."""
+    members: list[int] | None
+    """Players whose images are trained on; None: all images."""
+    start: Path | None
+    """Start model; None: ``model`` with fresh weights."""
+    model: ModelConfig | None = None
+    reinitialise: bool = False
+    """Throw the start model's weights away: the random model behind the empty coalition."""
+    train: TrainConfig | None
+    """None: not trained at all."""
+    seed: int
+    device: Device = "cpu"
+    label: str = "training"
+    checkpoint_every_n_steps: int | None = None
+    """Keep the state of an unfinished training; None: a killed job starts again."""
+
+
+def train_task(job: dict[str, Any]) -> Record:
+    """Train and commit ``weights.safetensors`` (the averaged weights).
+
+    Args:
+        job: A dumped :class:`TrainJob`.
+
+    Returns:
+        The committed record: task_id, fingerprint, files, train_seconds, n_images, losses, versions.
+
+    Raises:
+        ValueError, DivergedError, ModelFileError: see the functions used.
+    """
+    task = TrainJob.model_validate(job)
+    model, description = _start_model(task)
+    images = _images(task)
+    trained = TrainingResult(model, 0.0)
+    if task.train is not None:
+        family = description.family()
+        model = model.to(memory_format=torch.channels_last)
+        trained = train(
+            family,
+            model,
+            family.encode(images).contiguous(memory_format=torch.channels_last),
+            task.train,
+            seed=task.seed,
+            device=resolve_device(task.device),
+            label=task.label,
+            checkpointing=_checkpointing(task),
+        )
+    record = {
+        "train_seconds": trained.seconds,
+        "n_images": len(images) if task.train else 0,
+        "losses": trained.losses,
+        "seed": task.seed,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    committed = commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, trained.model, description)})
+    (task.folder / _STATE).unlink(missing_ok=True)
+    return committed
+
+
+def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
+    """The model before training."""
+    if task.start is None:
+        if task.model is None:
+            raise ValueError(f"Task {task.task_id}: expected a start model or `model`, got neither.")
+        _, *shape = _pack(task.images).images.shape
+        description = ModelDescription(task.model, (shape[0], shape[1], shape[2]))
+        return description.initialise(task.seed), description
+    if task.reinitialise:
+        description = read_description(task.start)
+        return description.initialise(task.seed), description
+    return load_model(task.start)
+
+
+def _images(task: TrainJob) -> Any:
+    """(n, channels, height, width) uint8: the members' images."""
+    pack = _pack(task.images)
+    return pack.images if task.members is None else pack.of(task.members)
+
+
+def _checkpointing(task: TrainJob) -> Checkpointing | None:
+    if task.checkpoint_every_n_steps is None:
+        return None
+    return Checkpointing(task.folder / _STATE, task.checkpoint_every_n_steps)
+
+
+def _pack(path: Path) -> ImagePack:
+    return _cached_pack(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _cached_pack(path: Path, _changed_ns: int) -> ImagePack:
+    """One read per worker: every job of a run has the same pack; a rewritten file is read again."""
+    return load_pack(path)
