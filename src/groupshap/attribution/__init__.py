@@ -1,0 +1,1 @@
+"""From the table of utilities to credit: Shapley values per property as tables and pictures."""

@@ -1,0 +1,144 @@
+"""Everything that is fitted for one property: the main estimator, its companions, and what says how sure they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from groupshap.attribution.config import EstimationConfig
+from groupshap.games import (
+    CoalitionMatrix,
+    ShapleyInteractions,
+    ShapleyValues,
+    SizeCurve,
+    SplitHalf,
+    Utilities,
+    estimate,
+    shapley_interactions,
+    size_curve,
+    split_half,
+)
+
+__all__ = ["MAX_PLAYERS_OF_INTERACTIONS", "Attribution", "attribute", "fit_size_curve"]
+
+logger = logging.getLogger(__name__)
+
+MAX_PLAYERS_OF_INTERACTIONS = 300
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The fits of one property.
+
+    Attributes:
+        main: values of the configured estimator (or of its fall-back, which the diagnostics name).
+        companions: values of further estimators by name, none of them that of ``main``.
+        curve: v against |S|; None where it cannot be fitted.
+        halves: agreement of the fits to two halves of the rows; None where a half is too small.
+        interactions: of all pairs; None for one player, too many players or too few rows.
+        left_out: what could not be fitted → why.
+    """
+
+    main: ShapleyValues
+    companions: Mapping[str, ShapleyValues]
+    curve: SizeCurve | None
+    halves: SplitHalf | None
+    interactions: ShapleyInteractions | None
+    left_out: Mapping[str, str]
+
+
+def attribute(
+    coalitions: CoalitionMatrix,
+    utilities: Utilities,
+    config: EstimationConfig,
+    *,
+    property_name: str,
+    names: Sequence[str],
+) -> Attribution:
+    """Fit all there is to fit for one property.
+
+    Args:
+        coalitions: (n_rows, n_players) bool.
+        utilities: (n_rows,) finite float64.
+        config: estimator, companions, bootstrap.
+        property_name: for messages.
+        names: (n_players,) distinct names.
+
+    Raises:
+        ValueError: the main estimator cannot be fitted; companions that cannot be are left out and logged.
+    """
+    left_out: dict[str, str] = {}
+
+    def values_of(estimator: str) -> ShapleyValues:
+        return _with_finite_errors(
+            estimate(
+                coalitions,
+                utilities,
+                estimator=estimator,
+                law=config.law,
+                player_names=names,
+                n_bootstrap=config.n_bootstrap,
+            )
+        )
+
+    def tried(what: str, fit: Callable[[], T]) -> T | None:
+        try:
+            return fit()
+        except ValueError as error:
+            left_out[what] = str(error)
+            logger.info("%s of property %s is left out: %s", what, property_name, error)
+            return None
+
+    main = values_of(config.estimator)
+    others = [name for name in config.companions if name not in (config.estimator, main.estimator)]
+    companions = {name: tried(name, lambda name=name: values_of(name)) for name in others}
+    return Attribution(
+        main=main,
+        companions={name: values for name, values in companions.items() if values is not None},
+        curve=tried("size curve", lambda: size_curve(coalitions, utilities, law=config.law)),
+        halves=tried(
+            "split half", lambda: split_half(coalitions, utilities, estimator=config.estimator, law=config.law)
+        ),
+        interactions=_interactions(coalitions, utilities, property_name, tried),
+        left_out=left_out,
+    )
+
+
+def fit_size_curve(coalitions: CoalitionMatrix, utilities: Utilities, config: EstimationConfig) -> SizeCurve | None:
+    """The curve of v against |S| for its picture; None where rows are too few (:func:`attribute` has said so)."""
+    try:
+        return size_curve(coalitions, utilities, law=config.law)
+    except ValueError:
+        return None
+
+
+def _with_finite_errors(values: ShapleyValues) -> ShapleyValues:
+    """The values themselves; an estimator that saw a player only once knows no error, and is refused."""
+    if np.isfinite(values.covariance).all():
+        return values
+    raise ValueError(
+        f"Expected enough coalitions for standard errors of estimator {values.estimator!r}, {values.n_evaluations} "
+        "evaluations are too few. Enlarge the plan (subset_finetune.budget) or use estimator `gp`."
+    )
+
+
+def _interactions(
+    coalitions: CoalitionMatrix,
+    utilities: Utilities,
+    property_name: str,
+    tried: Callable[[str, Callable[[], ShapleyInteractions]], ShapleyInteractions | None],
+) -> ShapleyInteractions | None:
+    n_players = coalitions.shape[1]
+    if n_players > MAX_PLAYERS_OF_INTERACTIONS:
+        logger.info(
+            "Interactions of property %s are skipped: %d contributors make %d pairs, the limit is %d contributors.",
+            property_name, n_players, n_players * (n_players - 1) // 2, MAX_PLAYERS_OF_INTERACTIONS,
+        )  # fmt: skip
+        return None
+    return tried("interactions", lambda: shapley_interactions(coalitions, utilities))

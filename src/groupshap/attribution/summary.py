@@ -1,0 +1,77 @@
+"""The result in plain words, for the end of the log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from groupshap.members import short_name
+
+__all__ = ["fitted_by", "summary_lines"]
+
+N_NAMED = 3
+N_COLUMNS = 40
+
+
+def summary_lines(
+    shapley_values: pd.DataFrame, diagnostics: pd.DataFrame, directions: Mapping[str, bool], level: float = 0.95
+) -> list[str]:
+    """Per property who helped most and least, with intervals, and whether more evaluations are needed.
+
+    Args:
+        shapley_values: the table of :func:`~groupshap.attribution.tables.shapley_table`.
+        diagnostics: the table of :func:`~groupshap.attribution.tables.diagnostics_table`.
+        directions: {property: whether higher values are better}.
+        level: coverage of the intervals in the table.
+    """
+    lines = [f"Shapley values with {100 * level:g} % intervals, best contributor first:"]
+    captions = fitted_by(diagnostics)
+    for row in diagnostics.itertuples():
+        higher_is_better = directions[row.property]
+        table = shapley_values[shapley_values["property"] == row.property]
+        best_first = table.sort_values("shapley_value", ascending=not higher_is_better, kind="stable")
+        better = "higher" if higher_is_better else "lower"
+        lines.append(f"{row.property} ({better} is better; {captions[row.property]})")
+        n_named = min(N_NAMED, len(table) // 2) or 1
+        lines += [f"  helped most:  {_contributor(one)}" for one in best_first.head(n_named).itertuples()]
+        lines += [
+            f"  helped least: {_contributor(one)}" for one in best_first.iloc[n_named:].tail(n_named).itertuples()
+        ]
+        if row.fall_back != "none":
+            lines.append(f"  estimator: {row.fall_back}")
+        lines.append(f"  {_verdict(row)}")
+    return lines
+
+
+def fitted_by(diagnostics: pd.DataFrame) -> dict[str, str]:
+    """{property: "gp, 128 evaluations"}, for captions."""
+    return {row.property: f"{row.estimator}, {row.n_evaluations} evaluations" for row in diagnostics.itertuples()}
+
+
+def _contributor(row: object) -> str:
+    return (
+        f"{short_name(row.contributor, N_COLUMNS)}  {row.shapley_value:+.4g}  [{row.ci_low:+.4g}, {row.ci_high:+.4g}]"
+    )
+
+
+def _verdict(row: object) -> str:
+    """Converged or not, and the price of going on."""
+    error = f"largest standard error {100 * row.relative_standard_error:.3g} % of the range of the values"
+    if row.is_converged:
+        return f"converged: {error} (target {100 * row.target_relative_error:g} %)."
+    if not math.isfinite(row.evaluations_to_converge):
+        return f"not converged: {error}; all values are equal so far, so no budget can be named."
+    return (
+        f"not converged: {error} (target {100 * row.target_relative_error:g} %). About "
+        f"{row.evaluations_to_converge:.0f} more evaluations would reach it, {_duration(row.seconds_to_converge)} of "
+        "one worker's time."
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A duration for humans: "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
