@@ -56,7 +56,7 @@ def prune_channels(
         model: Trained or not; must have the architecture of its config, that is, not be pruned already.
         config: Share and criterion; a share of 0 gives an unpruned copy and an empty history.
         gradients: The loss for `taylor` and `diff_pruning`; called on a float32 copy of the model in eval mode.
-        n_timesteps: Steps of the noise schedule behind ``gradients``.
+        n_timesteps: Steps of the noise schedule behind ``gradients``, at least 1.
 
     Returns:
         The pruned copy, the history for :func:`replay_history`, and the report. Where norms leave little or nothing to
