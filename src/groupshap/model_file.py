@@ -37,7 +37,7 @@ class ModelDescription:
     Attributes:
         config: Family, network and noise process.
         image_shape: (channels, height, width).
-        pruning_history: Steps of torch-pruning as plain data; empty for an unpruned model.
+        pruning_history: What was removed from each layer, see ``pruning.history``; empty for an unpruned model.
     """
 
     config: ModelConfig

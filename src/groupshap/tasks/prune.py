@@ -51,14 +51,15 @@ def prune_task(job: dict[str, Any]) -> Record:
     if description.pruning_history:
         raise ValueError(f"{task.model} is pruned already: expected a dense model.")
     gradients = _gradient_step(task, description.family())
-    pruned, history, report = prune_channels(model, task.pruning, gradients)
+    n_levels = description.config.n_noise_levels
+    pruned, history, report = prune_channels(model, task.pruning, gradients, n_timesteps=n_levels)
     smaller = ModelDescription(description.config, description.image_shape, history)
     record = {"report": asdict(report)}
     return commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, pruned, smaller)})
 
 
 def _gradient_step(task: PruneJob, family: Family) -> Callable[[nn.Module, int], Tensor]:
-    """Loss of a fixed batch with fixed noise at one timestep, for the criteria that need gradients."""
+    """Noise-prediction loss of a fixed batch with fixed noise at one timestep, for criteria that need gradients."""
     pack = load_pack(task.images)
     rng = np.random.default_rng(task.seed)
     n_images = min(task.pruning.n_gradient_images, len(pack.images))
@@ -68,9 +69,12 @@ def _gradient_step(task: PruneJob, family: Family) -> Callable[[nn.Module, int],
     generator = torch.Generator().manual_seed(seed_for(task.seed, "pruning-noise"))
     noise = torch.randn(clean.shape, generator=generator).to(device)
     levels = family.noise.alphas_cumprod.to(device)
+    predicts_v = family.noise.config.prediction_type == "v_prediction"
 
     def loss_at(model: nn.Module, timestep: int) -> Tensor:
         timesteps = torch.full((len(clean),), timestep, dtype=torch.int64, device=device)
-        return denoising_loss(family, model.to(device), clean, noise, timesteps, levels)
+        loss = denoising_loss(family, model.to(device), clean, noise, timesteps, levels)
+        # With v given, the error of the noise is that of v times the root of the level (Salimans & Ho 2022, app. D).
+        return loss * levels[timestep] if predicts_v else loss
 
     return loss_at

@@ -1,0 +1,82 @@
+"""Generation: exact for a known distribution; an image depends on its seed and model alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from groupshap.diffusion.base import family_of
+from groupshap.diffusion.config import ModelConfig, SamplerConfig
+from groupshap.diffusion.grid import draw_grid
+from groupshap.diffusion.sampler import noise_of, sample, sample_all
+
+CPU = torch.device("cpu")
+TINY = ModelConfig(block_out_channels=(8, 16), norm_num_groups=4)
+
+
+class OneImage:
+    """A family that knows the only image of its data set: its optimal prediction has a closed form."""
+
+    def __init__(self, prediction, image):
+        self._family = family_of(TINY.model_copy(update={"prediction": prediction}), (3, 8, 8))
+        self._image = self._family.encode(image)
+
+    def __getattr__(self, name):
+        return getattr(self._family, name)
+
+    def predict(self, model, noisy, timesteps):
+        level = self._family.noise.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
+        noise = (noisy - level.sqrt() * self._image) / (1 - level).sqrt()
+        if self._family.noise.config.prediction_type == "epsilon":
+            return noise
+        return level.sqrt() * noise - (1 - level).sqrt() * self._image
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_perfect_model_of_one_image_generates_it(solver, prediction):
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)
+    family = OneImage(prediction, image)
+    made = sample_all(family, torch.nn.Identity(), [1, 2, 3], SamplerConfig(solver=solver, n_steps=12), device=CPU)
+    assert made.dtype == np.uint8
+    assert np.abs(made.astype(int) - image).max() <= 2
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+def test_an_image_depends_on_its_seed_and_not_on_its_batch(solver):
+    torch.set_num_threads(1)
+    family = family_of(TINY, (3, 8, 8))
+    model = family.initialise(0)
+    seeds = list(range(100, 123))
+    one, many = (
+        sample_all(family, model, seeds, SamplerConfig(solver=solver, n_steps=4, batch_size=size), device=CPU)
+        for size in (5, 64)
+    )
+    assert np.array_equal(one, many)
+    alone = sample_all(family, model, [seeds[7]], SamplerConfig(solver=solver, n_steps=4), device=CPU)
+    assert np.array_equal(alone[0], many[7])
+    assert len({image.tobytes() for image in many}) == len(many)
+
+
+def test_batches_come_as_they_are_done():
+    family = family_of(TINY, (1, 8, 8))
+    batches = sample(family, family.initialise(0), range(7), SamplerConfig(n_steps=1, batch_size=3), device=CPU)
+    assert [batch.shape for batch in batches] == [(3, 1, 8, 8), (3, 1, 8, 8), (1, 1, 8, 8)]
+
+
+def test_noise_is_standard_normal_and_addressed():
+    noise = noise_of(range(2000), (1, 4, 4))
+    assert abs(noise.mean()) < 0.02
+    assert abs(noise.std() - 1) < 0.02
+    assert torch.equal(noise[5:6], noise_of([5], (1, 4, 4)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_shows_every_image_once(channels):
+    images = np.random.default_rng(0).integers(0, 256, (7, channels, 4, 4), dtype=np.uint8)
+    figure = draw_grid(images, "seven", n_columns=3)
+    sheet = figure.axes[0].images[0].get_array()
+    assert sheet.shape[:2] == (3 * 5, 3 * 5)
+    first = sheet[:4, :4] if channels == 1 else sheet[:4, :4].transpose(2, 0, 1)
+    assert np.array_equal(first.reshape(channels, 4, 4), images[0])
