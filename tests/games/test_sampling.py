@@ -19,6 +19,24 @@ def test_a_larger_budget_extends_a_smaller_one(n, budgets, law):
     assert (plan_coalitions(n, small, seed=1, law=law) == plan_coalitions(n, large, seed=1, law=law)[:small]).all()
 
 
+@pytest.mark.parametrize("n", range(1, 9))
+def test_up_to_eight_players_the_plan_grows_into_the_enumeration(n):
+    """One sequence for all budgets: no coalition twice before all 2**n were seen, a law-like sample before."""
+    longest = plan_coalitions(n, 2**n + 30, seed=5)
+    assert len({row.tobytes() for row in longest[: 2**n]}) == 2**n
+    for budget in (2, 3, 2**n // 2 + 1, 2**n - 1, 2**n, 2**n + 1):
+        if budget >= 2:
+            np.testing.assert_array_equal(plan_coalitions(n, budget, seed=5), longest[:budget])
+    if n == 8:
+        assert set(longest[:24].sum(axis=1)) == set(range(9))
+
+
+def test_enumerations_of_more_players_follow_the_law_from_the_start():
+    plan = plan_coalitions(10, 1024, seed=0)
+    assert len({row.tobytes() for row in plan}) == 1024
+    assert set(plan[:24].sum(axis=1)) == set(range(11))
+
+
 @pytest.mark.parametrize("law", [law for law in LAW_NAMES if law != "permutation"])
 def test_rows_are_end_points_and_complementary_pairs(law):
     plan = plan_coalitions(20, 602, seed=4, law=law)
@@ -29,11 +47,11 @@ def test_rows_are_end_points_and_complementary_pairs(law):
     assert empty.tolist() == [0, 198, 398, 598]
 
 
-@pytest.mark.parametrize("n", [7, 10, 258])
+@pytest.mark.parametrize("n", [10, 11, 258])
 @pytest.mark.parametrize("law", [law for law in LAW_NAMES if law != "permutation"])
 def test_sizes_follow_the_law_within_three_rows(n, law):
     """Stratified sizes: independent draws would miss by 10 and more."""
-    plan = plan_coalitions(n, 1000, seed=0, law=law) if n > 9 else plan_coalitions(n, 127, seed=0, law=law)
+    plan = plan_coalitions(n, 1000, seed=0, law=law)
     sizes = plan.sum(axis=1)
     inner = sizes[(sizes > 0) & (sizes < n)]
     observed = np.bincount(np.minimum(inner, n - inner), minlength=n // 2 + 1)[1 : n // 2 + 1] / 2

@@ -13,14 +13,13 @@ import numpy as np
 
 from groupshap.games.evaluations import Evaluations
 from groupshap.games.exact import harmonic
-from groupshap.games.sampling import size_probabilities
+from groupshap.games.sampling import DEFAULT_LAW, draws_without_repeats, size_probabilities
 from groupshap.games.types import FloatArray
 
 __all__ = ["fit_datamodel", "fit_kernel", "fit_kernel_exact", "fit_size_adjusted", "infer_law", "row_weights"]
 
 UNWEIGHTED_LAWS = ("central", "half", "bernoulli")
 """Laws whose weights p^K/p would leave only a few rows; the size columns make unit weights safe."""
-DEFAULT_LAW = "uniform_size"
 DEFAULT_LAW_ADVANTAGE = 2.0
 MAX_LEVERAGE = 0.95
 
@@ -54,13 +53,20 @@ def infer_law(evaluations: Evaluations) -> str:
 def row_weights(evaluations: Evaluations, law: str) -> FloatArray:
     """(m − 2,) float64: p^K/p times replicates for the interior rows: makes ``law`` the Shapley kernel.
 
-    A complete table is weighted by the kernel itself, whatever its replicates: that alone is exact.
+    A complete table is weighted by the kernel itself, whatever its replicates: that alone is exact. Where plans are
+    drawn without repeats, the share of each size among the rows stands for its probability (post-stratification).
 
     Raises:
         ValueError: sizes occur that ``law`` never draws, so no weight can be right.
     """
     n, sizes = evaluations.n_players, evaluations.sizes[2:]
-    probabilities = size_probabilities(n, "bernoulli" if evaluations.is_complete else law)[sizes - 1]
+    if evaluations.is_complete:
+        probabilities = size_probabilities(n, "bernoulli")[sizes - 1]
+    elif draws_without_repeats(n, law):
+        share = np.bincount(sizes, weights=evaluations.replicates[2:])
+        probabilities = share[sizes] / share.sum()
+    else:
+        probabilities = size_probabilities(n, law)[sizes - 1]
     if (probabilities == 0.0).any() or (law == "half" and not evaluations.is_complete):
         raise ValueError(
             f"Expected coalitions of all sizes drawn by one law, got law {law!r} with sizes "
