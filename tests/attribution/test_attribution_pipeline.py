@@ -13,6 +13,7 @@ from toy_tables import DIRECTIONS, contributor_table, utilities_table
 from groupshap.attribution.config import EstimationConfig
 from groupshap.pipelines.shapley_estimation import create_pipeline
 
+pytestmark = pytest.mark.filterwarnings("ignore:The 'float_precision'")  # pandas 2 needs it, pandas 3.1 deprecates it
 READ = {"keep_default_na": False, "float_precision": "round_trip"}
 
 

@@ -23,7 +23,7 @@ from groupshap.games import (
     split_half,
 )
 
-__all__ = ["MAX_PLAYERS_OF_INTERACTIONS", "Attribution", "attribute", "fit_size_curve"]
+__all__ = ["MAX_PLAYERS_OF_INTERACTIONS", "Attribution", "attribute", "fit_size_curve", "log_left_out"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,6 @@ def attribute(
     coalitions: CoalitionMatrix,
     utilities: Utilities,
     config: EstimationConfig,
-    *,
-    property_name: str,
     names: Sequence[str],
 ) -> Attribution:
     """Fit all there is to fit for one property.
@@ -67,11 +65,10 @@ def attribute(
         coalitions: (n_rows, n_players) bool.
         utilities: (n_rows,) finite float64.
         config: estimator, companions, bootstrap.
-        property_name: for messages.
         names: (n_players,) distinct names.
 
     Raises:
-        ValueError: the main estimator cannot be fitted; companions that cannot be are left out and logged.
+        ValueError: the main estimator cannot be fitted; what else cannot be is in `left_out`.
     """
     left_out: dict[str, str] = {}
 
@@ -92,7 +89,6 @@ def attribute(
             return fit()
         except ValueError as error:
             left_out[what] = str(error)
-            logger.info("%s of property %s is left out: %s", what, property_name, error)
             return None
 
     main = values_of(config.estimator)
@@ -105,9 +101,19 @@ def attribute(
         halves=tried(
             "split half", lambda: split_half(coalitions, utilities, estimator=config.estimator, law=config.law)
         ),
-        interactions=_interactions(coalitions, utilities, property_name, tried),
+        interactions=tried("interactions", lambda: _interactions(coalitions, utilities)),
         left_out=left_out,
     )
+
+
+def log_left_out(attributions: Mapping[str, Attribution]) -> None:
+    """One log line per thing that could not be fitted and reason, naming the properties."""
+    properties: dict[tuple[str, str], list[str]] = {}
+    for name, attribution in attributions.items():
+        for reason in attribution.left_out.items():
+            properties.setdefault(reason, []).append(name)
+    for (what, why), names in properties.items():
+        logger.info("Left out: %s (%s). %s", what, ", ".join(names), why)
 
 
 def fit_size_curve(coalitions: CoalitionMatrix, utilities: Utilities, config: EstimationConfig) -> SizeCurve | None:
@@ -128,17 +134,11 @@ def _with_finite_errors(values: ShapleyValues) -> ShapleyValues:
     )
 
 
-def _interactions(
-    coalitions: CoalitionMatrix,
-    utilities: Utilities,
-    property_name: str,
-    tried: Callable[[str, Callable[[], ShapleyInteractions]], ShapleyInteractions | None],
-) -> ShapleyInteractions | None:
+def _interactions(coalitions: CoalitionMatrix, utilities: Utilities) -> ShapleyInteractions:
     n_players = coalitions.shape[1]
     if n_players > MAX_PLAYERS_OF_INTERACTIONS:
-        logger.info(
-            "Interactions of property %s are skipped: %d contributors make %d pairs, the limit is %d contributors.",
-            property_name, n_players, n_players * (n_players - 1) // 2, MAX_PLAYERS_OF_INTERACTIONS,
-        )  # fmt: skip
-        return None
-    return tried("interactions", lambda: shapley_interactions(coalitions, utilities))
+        raise ValueError(
+            f"Expected at most {MAX_PLAYERS_OF_INTERACTIONS} contributors for pairwise interactions, got {n_players}, "
+            f"which make {n_players * (n_players - 1) // 2} pairs."
+        )
+    return shapley_interactions(coalitions, utilities)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from groupshap.attribution.config import EstimationConfig
-from groupshap.attribution.fits import attribute, fit_size_curve
+from groupshap.attribution.fits import attribute, fit_size_curve, log_left_out
 from groupshap.attribution.plots import draw_attribution, draw_overview, draw_size_curve
 from groupshap.attribution.summary import fitted_by, summary_lines
 from groupshap.attribution.tables import comparison_table, diagnostics_table, interaction_table, shapley_table
@@ -29,10 +29,8 @@ def estimate_shapley_values(
     coalitions, measured = coalition_utilities(utilities, contributors)
     check_directions(list(measured), property_directions)
     names = player_names(contributors)
-    attributions = {
-        name: attribute(coalitions, values, config, property_name=name, names=names)
-        for name, values in measured.items()
-    }
+    attributions = {name: attribute(coalitions, values, config, names=names) for name, values in measured.items()}
+    log_left_out(attributions)
     return (
         shapley_table(attributions, contributors, config.level),
         comparison_table(attributions, config.level),
