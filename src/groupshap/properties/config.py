@@ -45,7 +45,9 @@ class PropertiesConfig(BaseModel):
     extractor_image_size_px: int = Field(
         default=64, ge=32, le=1024, description="Images are scaled to this side before the network sees them."
     )
-    extractor_batch_size: int = Field(default=64, ge=1, le=65_536, description="Images per pass.")
+    extractor_batch_size: int = Field(
+        default=32, ge=1, le=65_536, description="Images per pass; larger ones leave the CPU's cache and take longer."
+    )
     n_frechet_components: int = Field(
         default=64, ge=1, le=1280, description="Principal components of the reference in which Fréchet is computed."
     )

@@ -117,11 +117,11 @@ class DiversityEntropy:
     def _fit_clusters(self, images: ImageArray) -> dict[str, npt.NDArray[Any]]:
         from sklearn.cluster import KMeans  # noqa: PLC0415  (1 s, and workers do not need it)
 
-        features = self.extractor(images).features.astype(np.float64)
-        n_different = len(np.unique(features, axis=0))
+        n_different = len({image.tobytes() for image in images})
         if n_different < 2:
             raise PropertyError(f"property '{self.name}' needs at least two different images, got {len(images)} equal.")
-        model = KMeans(min(self.n_clusters, n_different), n_init=4, random_state=self.seed).fit(features)
+        model = KMeans(min(self.n_clusters, n_different), n_init=4, random_state=self.seed)
+        model.fit(self.extractor(images).features.astype(np.float64))
         return {"centroids": model.cluster_centers_, "about": _as_bytes({"column": None})}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:

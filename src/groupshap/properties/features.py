@@ -2,6 +2,10 @@
 
 It stands in for Inception-v3, which no package carries. Numbers measured with it are comparable among themselves only:
 they are never "FID" or "IS" of the literature. The network itself, and torch, are imported when first used.
+
+Why 64 px: for 30 sets of five of the avatars' ten designers (16 x 16, 192 images drawn four times from each), the
+Fréchet distance varied between sets 4.0, 5.9, 4.7 times as much as between draws at 48, 64, 96 px (64 components;
+5.7 to 6.2 for 8 to 256 components at 64 px). One core needed about 0.25, 0.35, 1.1 s for 256 images.
 """
 
 from __future__ import annotations
@@ -72,7 +76,7 @@ class FeatureExtractor:
         batch_size: Images per pass.
     """
 
-    def __init__(self, weights: str | Path | None = None, image_size_px: int = 64, *, batch_size: int = 64) -> None:
+    def __init__(self, weights: str | Path | None = None, image_size_px: int = 64, *, batch_size: int = 32) -> None:
         self.weights = packaged_weights() if weights is None else Path(weights)
         self.image_size_px = image_size_px
         self.batch_size = max(batch_size, _SMALLEST_BATCH)
@@ -103,9 +107,10 @@ class FeatureExtractor:
             PropertyError: no weights, or the packaged file is not the known one, or the file is something else.
         """
         check_images(images)
-        key = hashlib.sha256(repr(images.shape).encode() + np.ascontiguousarray(images).tobytes()).digest()
-        if self._last is None or self._last[0] != key:
-            self._last = (key, self._features_of(images))
+        digest = hashlib.sha256(repr(images.shape).encode())
+        digest.update(np.ascontiguousarray(images))
+        if self._last is None or self._last[0] != digest.digest():
+            self._last = (digest.digest(), self._features_of(images))
         return self._last[1]
 
     def _features_of(self, images: ImageArray) -> Features:
