@@ -34,15 +34,23 @@ def summary_lines(
         best_first = table.sort_values("shapley_value", ascending=not higher_is_better, kind="stable")
         better = "higher" if higher_is_better else "lower"
         lines.append(f"{row.property} ({better} is better; {captions[row.property]})")
-        n_named = min(N_NAMED, len(table) // 2) or 1
-        lines += [f"  helped most:  {_contributor(one)}" for one in best_first.head(n_named).itertuples()]
-        lines += [
-            f"  helped least: {_contributor(one)}" for one in best_first.iloc[n_named:].tail(n_named).itertuples()
-        ]
+        lines += _ranking(best_first)
         if row.fall_back != "none":
             lines.append(f"  estimator: {row.fall_back}")
         lines.append(f"  {_verdict(row)}")
     return lines
+
+
+def _ranking(best_first: pd.DataFrame) -> list[str]:
+    """The first and the last contributors, or that there is no first."""
+    if best_first["shapley_value"].nunique() == 1:
+        return [f"  all {len(best_first)} contributors have the same value, {best_first['shapley_value'].iloc[0]:+.4g}"]
+    n_named = min(N_NAMED, len(best_first) // 2)
+    most, least = best_first.head(n_named), best_first.tail(n_named)
+    return [
+        *(f"  helped most:  {_contributor(one)}" for one in most.itertuples()),
+        *(f"  helped least: {_contributor(one)}" for one in least.itertuples()),
+    ]
 
 
 def fitted_by(diagnostics: pd.DataFrame) -> dict[str, str]:
