@@ -47,6 +47,8 @@ def test_two_labels_and_missing_ones(digits, extractor):
     zeros, ones = (images[table["digit"] == digit][:50] for digit in (0, 1))
     assert diversity(np.concatenate([zeros, ones])) == pytest.approx(1, abs=0.01)
     assert diversity(zeros) == 0
+    is_one = (table["digit"] == 1)[:200].astype(int).to_numpy()
+    assert np.mean(recognise(images[:200], *fit_labels(images[:200], is_one)) == is_one) > 0.95
 
 
 def test_skin_tones_of_the_avatars(tmp_path, extractor):

@@ -72,6 +72,12 @@ def test_one_pass_serves_all_who_ask_for_the_same_images(extractor, noise):
 def test_grey_images_are_repeated_and_large_ones_scaled_down(extractor, noise):
     grey = noise(2, 1, 80, 80)
     assert np.array_equal(extractor(grey).features, extractor(np.repeat(grey, 3, axis=1)).features)
+    lines = np.zeros((1, 1, 32, 128), dtype=np.uint8)
+    lines[..., ::4] = 255  # every fourth column: on average 64, but plain interpolation would fall between them
+    plain = np.full((1, 1, 32, 32), 64, dtype=np.uint8)
+    inner = np.s_[..., 8:24]  # borders average over fewer columns
+    scaled, expected = (next(extractor._batches(images))[1][:1] for images in (lines, plain))
+    np.testing.assert_allclose(scaled[inner], expected[inner], atol=0.01)
 
 
 @pytest.mark.parametrize("content", [b"not weights", {"weight": torch.zeros(2)}])

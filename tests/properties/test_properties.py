@@ -117,6 +117,11 @@ def test_bad_parameters_are_refused(parameters, words):
         PropertiesConfig(**parameters)
 
 
+def test_a_worker_elsewhere_finds_the_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert PropertiesConfig(extractor_weights="own.pth").extractor_weights == str(tmp_path / "own.pth")
+
+
 def test_parameters_and_building_need_no_torch():
     code = (
         "import sys; from groupshap.properties.base import *; from groupshap.properties.config import PropertiesConfig;"

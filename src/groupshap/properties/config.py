@@ -7,6 +7,7 @@ Imported by every ``kedro`` command, so no torch here. Every scalar is a field o
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -59,6 +60,11 @@ class PropertiesConfig(BaseModel):
     )
     n_clusters: int = Field(default=10, ge=2, le=10_000, description="Only without labels: number of k-means clusters.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Start of k-means and choice of the held-out images.")
+
+    @field_validator("extractor_weights")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        return None if path is None else str(Path(path).absolute())  # a worker may have another working directory
 
     @field_validator("names")
     @classmethod
