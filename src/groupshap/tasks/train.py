@@ -67,11 +67,10 @@ def train_task(job: dict[str, Any]) -> Record:
     trained = TrainingResult(model, 0.0)
     if task.train is not None:
         family = description.family()
-        model = model.to(memory_format=torch.channels_last)
         trained = train(
             family,
             model,
-            family.encode(images).contiguous(memory_format=torch.channels_last),
+            family.encode(images),
             task.train,
             seed=task.seed,
             device=resolve_device(task.device),
