@@ -132,6 +132,19 @@ def test_axioms_on_complete_tables(seed, n):
     assert result.values.sum() == pytest.approx(y[-1] - y[0], abs=1e-12)
 
 
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), estimator=st.sampled_from(SAMPLED))
+def test_symmetric_players_get_the_same(seed, estimator):
+    """Rows and their images under swapping the last two players, in a game that does not tell them apart."""
+    rng = np.random.default_rng(seed)
+    plan = plan_coalitions(10, 60, seed=seed)
+    rows = np.vstack([plan, plan[:, [*range(8), 9, 8]]])
+    y = np.tile(np.log1p(plan[:, :8] @ rng.random(8) + 2.0 * plan[:, 8:].sum(axis=1)), 2)
+    assert len({mask.tobytes() for mask in plan[:, 8:]}) > 2
+    values = estimate(rows, y, estimator=estimator).values
+    assert values[8] == pytest.approx(values[9], abs=1e-6 * np.abs(values).max())
+
+
 def test_exact_matrix_regression_reproduces_brute_force():
     """The expectation of b over the kernel, put into the closed form, is the Shapley value."""
     game = random_unanimity(6, 25, seed=9)
@@ -166,6 +179,29 @@ def test_one_and_two_players():
     np.testing.assert_allclose(one.values, [2.0])
     two = estimate(plan_coalitions(2, 4, seed=0), np.array([0.0, 10.0, 2.0, 4.0]))
     np.testing.assert_allclose(two.values, [4.0, 6.0])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_one_player_gets_everything(estimator):
+    assert estimate(plan_coalitions(1, 2, seed=0), np.array([1.0, 3.0]), estimator=estimator).values == 2.0
+
+
+def test_one_order_of_players_says_nothing_about_the_error():
+    game = additive(np.arange(1.0, 13.0))
+    plan = plan_coalitions(12, 13, seed=0, law="permutation")
+    result = estimate(plan, game(plan), estimator="permutation")
+    np.testing.assert_allclose(result.values, game.shapley)
+    assert np.isinf(result.standard_errors).all()
+
+
+def test_a_large_offset_costs_no_accuracy():
+    game = additive(np.arange(12.0))
+    plan = plan_coalitions(12, 60, seed=0)
+    y = _noisy(game, plan, 0.1)
+    for estimator in SAMPLED:
+        plain, moved = (estimate(plan, y + offset, estimator=estimator) for offset in (0.0, 1e6))
+        np.testing.assert_allclose(moved.values, plain.values, atol=1e-3)
+        np.testing.assert_allclose(moved.standard_errors, plain.standard_errors, atol=1e-3)
 
 
 def test_banzhaf_on_a_complete_table_and_from_samples():
@@ -233,6 +269,25 @@ def test_a_bad_process_falls_back_and_says_so(monkeypatch):
     assert "size_adjusted" in result.diagnostics["fall_back"]
 
 
+def test_errors_of_a_fall_back_hold_the_bias_of_the_ridge():
+    """Few rows: the ridge shrinks almost everything, its bootstrap hardly moves, and the true error is large."""
+    covered, bootstrapped = [], []
+    for seed in range(60):
+        game = additive(np.random.default_rng(seed).normal(size=12))
+        plan = plan_coalitions(12, 20, seed=seed)
+        y = _noisy(game, plan, 1.0, seed)
+        result = estimate(plan, y)
+        if result.diagnostics["fall_back"] == "none":
+            continue
+        low, high = result.interval()
+        covered.append(((low <= game.shapley) & (game.shapley <= high)).mean())
+        low, high = estimate(plan, y, estimator="size_adjusted").interval()
+        bootstrapped.append(((low <= game.shapley) & (game.shapley <= high)).mean())
+    assert len(covered) >= 5
+    assert np.mean(covered) > 0.85
+    assert np.mean(covered) >= np.mean(bootstrapped)
+
+
 def test_law_is_inferred_and_reported():
     plan = plan_coalitions(20, 200, seed=0, law="kernel")
     assert estimate(plan, plan @ np.arange(20.0), estimator="kernel").law == "kernel"
@@ -273,6 +328,7 @@ def _rows(n=6, budget=40):
         (lambda c, y: (c[0], y), r"\(n_coalitions, n_players\), got \(6,\)"),
         (lambda c, y: (c * 0.5, y), "bool"),
         (lambda c, y: (c, y.astype(str)), "real numbers"),
+        (lambda c, y: (c, np.where(np.arange(len(y)) == 5, 1e300, y)), r"below 1e\+100 .*row 5"),
         (lambda c, y: (c[:6], y[:6]), r"at least 8 distinct coalitions .* got 4.*plan_coalitions\(6, 10"),
     ],
 )
@@ -285,7 +341,7 @@ def test_bad_input_is_named(change, words):
     ("estimator", "words"),
     [
         ("exact", r"2\*\*|all 4096 coalitions.*missing.*plan_coalitions\(12, 4096"),
-        ("kernel", r"rank 12 .*plan_coalitions\(12, 24"),
+        ("kernel", r"rank 12 .*plan_coalitions\(12, 26, seed=0"),
         ("loo", r"missing for players .*leave_one_out_coalitions\(12\)"),
         ("add_one_in", r"missing for players .*add_one_in_coalitions\(12\)"),
         ("permutation", r"players .*plan_coalitions\(12, 13"),
@@ -296,6 +352,20 @@ def test_too_few_coalitions_are_named_with_the_smallest_plan(estimator, words):
     plan = plan_coalitions(12, 16, seed=0, law="half")
     with pytest.raises(ValueError, match=words):
         estimate(plan, plan @ np.arange(12.0), estimator=estimator)
+
+
+def test_the_smallest_plan_of_the_kernel_regression_is_sufficient():
+    plan = plan_coalitions(12, 26, seed=0)
+    assert np.isfinite(estimate(plan, plan @ np.arange(12.0), estimator="kernel").values).all()
+    with pytest.raises(ValueError, match="rank 12"):
+        estimate(plan[:24], plan[:24] @ np.arange(12.0), estimator="kernel")
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="n_bootstrap"):
+        estimate(*_rows(), n_bootstrap=1)
+    with pytest.raises(ValueError, match="law"):
+        estimate(*_rows(), law="uniform")
 
 
 def test_regressions_refuse_a_law_without_all_sizes():

@@ -116,6 +116,7 @@ def test_ids_name_the_coalition_and_not_the_row():
         ({"n_players": 0, "budget": 10}, "n_players"),
         ({"n_players": 10_001, "budget": 10}, "10000"),
         ({"n_players": 5, "budget": 1}, "budget"),
+        ({"n_players": 5, "budget": 6.5}, "whole number"),
         ({"n_players": 5, "budget": 10, "law": "uniform"}, "uniform_size"),
     ],
 )

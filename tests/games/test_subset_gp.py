@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from groupshap.games import all_coalitions, exact_interactions, plan_coalitions
 from groupshap.games.evaluations import collapse
@@ -101,6 +103,19 @@ def test_leave_one_out_equals_refits_without_the_row():
         predicted = part.predict(model.masks[[row]])[0]
         assert residuals[row] == pytest.approx(model.mean + model.scale * y[row] - predicted, rel=1e-9, abs=1e-9)
     assert (variances > 0).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_values_are_linear_in_the_utilities_at_fixed_hyper_parameters(seed):
+    model, replicates, y = _random_model(7, seed=seed)
+    other = np.random.default_rng(seed + 1).standard_normal(len(y))
+
+    def values(utilities):
+        return condition(model.masks, replicates, model.theta, (0.0, 1.0), utilities).shapley()[0]
+
+    expected = 2.0 * values(y) - values(other)
+    np.testing.assert_allclose(values(2.0 * y - other), expected, atol=1e-8 * np.abs(expected).max())
 
 
 def test_averaged_replicates_equal_separate_rows():

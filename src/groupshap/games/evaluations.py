@@ -15,6 +15,8 @@ from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 
 __all__ = ["Evaluations", "collapse", "listed"]
 
+LARGEST = 1e100
+SMALLEST_SPREAD = 1e-100
 IntArray = npt.NDArray[np.int64]
 
 
@@ -131,10 +133,11 @@ def _checked(coalitions: CoalitionMatrix, utilities: Utilities) -> tuple[Coaliti
         if not np.issubdtype(masks.dtype, np.number) or not np.isin(masks, (0, 1)).all():
             raise ValueError(f"Expected `coalitions` to be bool (or only 0 and 1), got {masks.dtype}.")
         masks = masks.astype(bool)
-    if not np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.complexfloating):
+    if values.dtype.kind not in "biuf":
         raise ValueError(f"Expected real numbers as `utilities`, got {values.dtype}.")
     values = values.astype(np.float64)
     _check_finite(values)
+    _check_magnitude(values)
     _check_end_points(masks)
     return masks, values
 
@@ -146,6 +149,17 @@ def _check_finite(values: FloatArray) -> None:
             f"Expected finite `utilities`, got {len(bad)} that are not, in rows {listed(bad)} "
             f"(first: {values[bad[0]]}). "
             "Repeat or drop these evaluations; a substitute value would bias every player."
+        )
+
+
+def _check_magnitude(values: FloatArray) -> None:
+    """Squares of the numbers must fit float64; a value like 1e300 is a failed measurement rather than a utility."""
+    largest, spread = float(np.abs(values).max()), float(np.ptp(values))
+    if largest > LARGEST or 0.0 < spread < SMALLEST_SPREAD:
+        raise ValueError(
+            f"Expected `utilities` below {LARGEST:g} that differ by 0 or at least {SMALLEST_SPREAD:g}, got a largest "
+            f"of {largest:g} (row {int(np.abs(values).argmax())}) and a range of {spread:g}. "
+            "Repeat failed measurements, or change the unit."
         )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from groupshap.games.estimators import require_interior
 from groupshap.games.evaluations import collapse
+from groupshap.games.requirements import require_interior
 from groupshap.games.subset_gp import SubsetGP, fit_subset_gp
 from groupshap.games.subset_kernel import binomials, higher_variance, player_kernel, smooth_kernel, third_moment
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities

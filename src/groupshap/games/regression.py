@@ -158,6 +158,7 @@ def _ridge(
     players: FloatArray, columns: FloatArray, target: FloatArray, scale: FloatArray, penalty: float | None
 ) -> RidgeFit:
     """Minimise Σ scale²(target − players·β − columns·γ)² + λ‖β‖², λ by generalised cross-validation where None."""
+    target = target - target.mean()  # the columns hold a constant; a large offset would cost digits
     if penalty is not None and penalty > 0.0:
         return RidgeFit(_solve_ridge(players, columns, target, scale, penalty), penalty, np.full(len(target), np.nan))
     basis = np.linalg.qr(columns * scale[:, None])[0]

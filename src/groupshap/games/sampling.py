@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count, islice
+from numbers import Integral
 
 import numpy as np
 
@@ -113,10 +114,10 @@ def plan_coalitions(n_players: int, budget: int, *, seed: int, law: str = DEFAUL
     Raises:
         ValueError: a number out of range, or an unknown law.
     """
-    if not 1 <= n_players <= MAX_PLAYERS:
-        raise ValueError(f"Expected `n_players` in 1..{MAX_PLAYERS}, got {n_players}.")
-    if budget < 2:
-        raise ValueError(f"Expected `budget` ≥ 2 (the empty and the grand coalition), got {budget}.")
+    if not isinstance(n_players, Integral) or not 1 <= n_players <= MAX_PLAYERS:
+        raise ValueError(f"Expected `n_players` in 1..{MAX_PLAYERS}, got {n_players!r}.")
+    if not isinstance(budget, Integral) or budget < 2:
+        raise ValueError(f"Expected `budget` ≥ 2 (the empty and the grand coalition), a whole number, got {budget!r}.")
     probabilities = size_probabilities(n_players, law)
     fits = n_players < 63 and 2**n_players <= budget
     if fits or draws_without_repeats(n_players, law):

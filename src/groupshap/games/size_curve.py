@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from groupshap.games.estimators import require_interior
 from groupshap.games.evaluations import Evaluations, collapse
 from groupshap.games.regression import infer_law, row_weights, size_columns
+from groupshap.games.requirements import require_interior
 from groupshap.games.subset_gp import fit_subset_gp
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 

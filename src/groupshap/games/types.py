@@ -114,8 +114,10 @@ class ShapleyValues:
         n = self.n_players
         gap = self.efficiency_gap
         shifted = self.values + gap / n
-        centred = self.covariance - self.covariance.mean(axis=0) - self.covariance.mean(axis=1)[:, None]
-        covariance = centred + self.covariance.mean() + end_point_variance / n**2
+        covariance = self.covariance
+        if np.isfinite(covariance).all():  # unknown (infinite) errors stay unknown
+            centred = covariance - covariance.mean(axis=0) - covariance.mean(axis=1)[:, None]
+            covariance = centred + covariance.mean() + end_point_variance / n**2
         diagnostics = {**self.diagnostics, "efficiency_gap": self.diagnostics.get("efficiency_gap", gap)}
         return replace(self, values=shifted, covariance=covariance, diagnostics=diagnostics)
 

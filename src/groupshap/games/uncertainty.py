@@ -21,7 +21,7 @@ MIN_SEED_FREEDOM = 3
 def bootstrap_covariance(
     evaluations: Evaluations, refit: Callable[[FloatArray], FloatArray], *, n_bootstrap: int, seed: int
 ) -> FloatArray:
-    """(n_players, n_players) float64: covariance of ``refit(counts)`` over resampled pairs.
+    """(n_players, n_players) float64: covariance of ``refit(counts)`` over resampled pairs; infinite for one pair.
 
     Args:
         evaluations: collapsed rows; the end points stay in every sample.
@@ -31,6 +31,8 @@ def bootstrap_covariance(
     """
     _, pair_of_row = np.unique(evaluations.pair_ids[2:], return_inverse=True)
     n_pairs = int(pair_of_row.max()) + 1
+    if n_pairs == 1:  # every resample is the sample: nothing is known about the error
+        return np.diag(np.full(evaluations.n_players, np.inf))
     refits = []
     for number in range(n_bootstrap):
         drawn = generator_for(seed, "bootstrap", number).integers(n_pairs, size=n_pairs)
