@@ -32,6 +32,10 @@ import numpy as np
 
 from families import ENUMERATED, FAMILIES, Game
 from groupshap.games import estimate, plan_coalitions, size_probabilities, spearman
+from groupshap.games.committee import fit_committee
+from groupshap.games.estimators import ROWS_PER_BLOCK
+from groupshap.games.evaluations import collapse
+from groupshap.games.subset_gp import fit_subset_gp
 from held_out import HELD_OUT, HELD_OUT_PLAYERS
 
 RESULTS = Path(__file__).parent / "results"
@@ -216,6 +220,33 @@ def timing(sizes: list[tuple[int, int]]) -> Iterator[Row]:
         yield {"n": n, "budget": budget, "fit_seconds": round(seconds, 2), "peak_mib": round(megabytes)}
 
 
+def committee(problems: list[tuple[int, str, int]]) -> Iterator[Row]:
+    """Above 3000 rows: the committee of processes against one exact process on the same rows, noise 0.5."""
+    for n, family, budget in problems:
+        game, plan = game_of(family, n, 0), plan_coalitions(n, budget, seed=0)
+        evaluations = collapse(plan, game.measure(0.5, 0)(plan))
+        start = time.perf_counter()
+        model = fit_subset_gp(evaluations)
+        values, covariance = model.shapley()
+        exact_seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        fit = fit_committee(evaluations, ROWS_PER_BLOCK)
+        committee_seconds = time.perf_counter() - start
+        truth, exact, approximate = (x - x.mean() for x in (game.shapley, values, fit.values))
+        size = np.linalg.norm(truth)
+        yield {
+            "n": n,
+            "family": family,
+            "budget": budget,
+            "exact: seconds": round(exact_seconds, 1),
+            "committee: seconds": round(committee_seconds, 1),
+            "exact: L2 of centred values": round(float(np.linalg.norm(exact - truth) / size), 4),
+            "committee: L2": round(float(np.linalg.norm(approximate - truth) / size), 4),
+            "L2 between them": round(float(np.linalg.norm(approximate - exact) / size), 4),
+            "ratio of standard errors": round(float(np.sqrt(np.trace(fit.covariance) / np.trace(covariance))), 3),
+        }
+
+
 # --------------------------------------------------------------------------------------------------------- report
 
 
@@ -326,7 +357,9 @@ def main() -> None:
     if options.timing:
         sizes = [(10, 128), (50, 500), (258, 1000), (1000, 2000), (258, 6000)]
         rows, name = list(timing(sizes[:3] if options.quick else sizes)), "timing"
-        body = table(rows)
+        problems = [(50, "coverage", 3200), (50, "unanimity", 3200), (258, "saturating", 3200), (258, "coverage", 3200)]
+        accuracy = list(committee(problems[: 1 if options.quick else None]))
+        body = [*table(rows), "", "Committee (more than 3000 rows) against one exact process:", *table(accuracy)]
     elif options.coverage:
         repetitions = options.repetitions or (20 if options.quick else 100)
         rows, name = list(cover(options.players, options.held_out, repetitions)), f"coverage{suffix}"

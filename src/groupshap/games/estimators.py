@@ -28,15 +28,13 @@ from groupshap.games.regression import (
 )
 from groupshap.games.requirements import require_full_rank, require_interior
 from groupshap.games.sampling import LAWS
-from groupshap.games.subset_gp import fit_subset_gp
+from groupshap.games.subset_gp import MAX_PROCESS_ROWS, fit_subset_gp
 from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities, check_player_names
 from groupshap.games.uncertainty import bootstrap_covariance, noise_from_replicates
 
 __all__ = ["ESTIMATORS", "estimate", "estimate_collapsed", "relative_difference"]
 
 MAX_COMPANION_ROWS = 600
-MAX_PROCESS_ROWS = 3000
-"""Above this the exact process costs more than 10 s and 1 GB; a committee of smaller ones takes over."""
 ROWS_PER_BLOCK = 1500
 ENUMERATION = "enumerated"
 
@@ -235,9 +233,7 @@ def _noise_of_table(evaluations: Evaluations) -> tuple[float, dict[str, float | 
     replicated = noise_from_replicates(evaluations)
     if evaluations.is_constant or not 2 <= evaluations.n_players <= MAX_EXACT_PLAYERS:
         return replicated or 0.0, {"noise_source": "unknown, taken as 0" if replicated is None else "replicates"}
-    n_rows = len(evaluations.masks)
-    chosen = 2 + np.floor(np.linspace(0, n_rows - 3, min(n_rows - 2, MAX_COMPANION_ROWS))).astype(np.int64)
-    model = fit_subset_gp(evaluations.subset(np.concatenate([[0, 1], chosen])))
+    model = fit_subset_gp(evaluations.spread(MAX_COMPANION_ROWS))
     noise = model.noise_bound if replicated is None else replicated
     exact, _ = exact_from_evaluations(evaluations, noise)
     return noise, {
@@ -247,7 +243,7 @@ def _noise_of_table(evaluations: Evaluations) -> tuple[float, dict[str, float | 
 
 
 def _size_adjusted(evaluations: Evaluations, settings: Settings) -> Fit:
-    """Ridge with size columns; covariance by bootstrap over pairs at the same penalty."""
+    """Ridge with size columns; covariance by bootstrap over pairs at the same penalty, plus the bias it cannot see."""
     if evaluations.n_players == 1:
         return _exact(evaluations, settings)
     if evaluations.is_complete:
@@ -262,7 +258,7 @@ def _size_adjusted(evaluations: Evaluations, settings: Settings) -> Fit:
     def refit(counts: FloatArray) -> FloatArray:
         return fit_size_adjusted(evaluations, settings.law, counts=counts, penalty=fit.penalty).coefficients
 
-    covariance = _bootstrap(evaluations, refit, settings)
+    covariance = _bootstrap(evaluations, refit, settings) + fit.shrinkage
     error = float(np.mean(fit.residuals**2))
     noise = noise_from_replicates(evaluations)
     diagnostics = {"penalty": fit.penalty, "loo_rmse": math.sqrt(error)}

@@ -72,6 +72,14 @@ class Evaluations:
         """Whether all means agree to rounding."""
         return bool(np.ptp(self.utilities) <= 1e-13 * np.abs(self.utilities).max())
 
+    def spread(self, limit: int) -> Evaluations:
+        """At most ``limit`` rows: the end points and interior rows spread evenly over the canonical order."""
+        n_rows = len(self.masks)
+        if n_rows <= limit:
+            return self
+        interior = 2 + np.floor(np.linspace(0, n_rows - 3, limit - 2)).astype(np.int64)
+        return self.subset(np.concatenate([[0, 1], interior]))
+
     def subset(self, rows: IntArray) -> Evaluations:
         """The same evaluations restricted to ``rows`` (sorted row numbers)."""
         return Evaluations(

@@ -13,7 +13,7 @@ import scipy
 
 from groupshap.games.evaluations import collapse
 from groupshap.games.requirements import require_interior
-from groupshap.games.subset_gp import SubsetGP, fit_subset_gp
+from groupshap.games.subset_gp import MAX_PROCESS_ROWS, SubsetGP, fit_subset_gp
 from groupshap.games.subset_kernel import binomials, higher_variance, player_kernel, smooth_kernel, third_moment
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 
@@ -40,6 +40,8 @@ class ShapleyInteractions:
 def shapley_interactions(coalitions: CoalitionMatrix, utilities: Utilities) -> ShapleyInteractions:
     """Shapley interaction index of every pair (Grabisch & Roubens 1999) from the Gaussian process of ``gp``.
 
+    More than 3000 distinct coalitions: 3000 of them, spread over all sizes, are used.
+
     Args:
         coalitions: (n_coalitions, n_players) bool, as for :func:`~groupshap.games.estimators.estimate`; n_players ≥ 2.
         utilities: (n_coalitions,) finite float64.
@@ -54,7 +56,7 @@ def shapley_interactions(coalitions: CoalitionMatrix, utilities: Utilities) -> S
     if evaluations.is_constant:
         zeros = np.zeros((evaluations.n_players, evaluations.n_players))
         return ShapleyInteractions(zeros, zeros.copy(), 1.0)
-    return interactions_of(fit_subset_gp(evaluations))
+    return interactions_of(fit_subset_gp(evaluations.spread(MAX_PROCESS_ROWS)))
 
 
 def interactions_of(model: SubsetGP) -> ShapleyInteractions:

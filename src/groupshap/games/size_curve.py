@@ -10,7 +10,7 @@ import numpy.typing as npt
 from groupshap.games.evaluations import Evaluations, collapse
 from groupshap.games.regression import infer_law, row_weights, size_columns
 from groupshap.games.requirements import require_interior
-from groupshap.games.subset_gp import fit_subset_gp
+from groupshap.games.subset_gp import MAX_PROCESS_ROWS, fit_subset_gp
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 
 __all__ = ["SizeCurve", "size_curve"]
@@ -43,6 +43,8 @@ class SizeCurve:
 def size_curve(coalitions: CoalitionMatrix, utilities: Utilities, *, law: str | None = None) -> SizeCurve:
     """Fit the Gaussian process and average its prediction over all coalitions of each size, in closed form.
 
+    More than 3000 distinct coalitions: the curve uses 3000 of them, spread over all sizes.
+
     Args:
         coalitions: (n_coalitions, n_players) bool, as for :func:`~groupshap.games.estimators.estimate`.
         utilities: (n_coalitions,) finite float64.
@@ -55,7 +57,7 @@ def size_curve(coalitions: CoalitionMatrix, utilities: Utilities, *, law: str | 
     require_interior(evaluations, "gp")
     if evaluations.n_players == 1 or evaluations.is_constant:
         return _flat(evaluations)
-    model = fit_subset_gp(evaluations)
+    model = fit_subset_gp(evaluations.spread(MAX_PROCESS_ROWS))
     sizes = np.arange(evaluations.n_players + 1)
     curve = model.size_curve(sizes)
     interior = evaluations.utilities[2:]

@@ -54,6 +54,8 @@ LOWER = np.where(np.arange(len(PRIOR_SD)) == NOISE, np.log(1e-5), PRIOR_MEAN - 4
 UPPER = PRIOR_MEAN + 3.0 * PRIOR_SD
 JITTER = 1e-8
 MAX_ROWS_OF_SEARCH = 160
+MAX_PROCESS_ROWS = 3000
+"""Above this the exact process costs more than 10 s and 1 GB; a committee of smaller ones takes over."""
 NOISE_STEPS = (1.5, 3.0, 4.5, 6.0)
 
 
