@@ -18,7 +18,15 @@ PROJECT = Path(__file__).resolve().parents[1]
 SOURCE = PROJECT / "src" / "groupshap"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-MAY_KNOW_KEDRO = ("pipelines/", "datasets/", "settings.py", "tracking.py", "preflight.py", "pipeline_registry.py", "__main__.py")
+MAY_KNOW_KEDRO = (
+    "pipelines/",
+    "datasets/",
+    "settings.py",
+    "tracking.py",
+    "preflight.py",
+    "pipeline_registry.py",
+    "__main__.py",
+)
 DOMAIN = ("games", "grouping", "properties", "engines", "pruning", "diffusion", "attribution")
 ALLOWED = {("pruning", "diffusion"), ("attribution", "games")}
 
@@ -42,7 +50,9 @@ def test_the_core_knows_neither_kedro_nor_mlflow():
     knowing = {
         relative(path)
         for path in FILES
-        if any(name.partition(".")[0] in ("kedro", "kedro_datasets", "mlflow", "omegaconf") for name in imports_of(path))
+        if any(
+            name.partition(".")[0] in ("kedro", "kedro_datasets", "mlflow", "omegaconf") for name in imports_of(path)
+        )
     }
     assert {path for path in knowing if not path.startswith(MAY_KNOW_KEDRO)} == set()
 
@@ -59,7 +69,10 @@ def test_domain_packages_do_not_know_each_other():
 
 def test_nothing_needs_torchvision_or_pickle():
     names = {name for path in FILES for name in imports_of(path)}
-    assert not {name for name in names if name.partition(".")[0] in ("torchvision", "pickle", "dill")}
+    assert not {name for name in names if name.partition(".")[0] in ("torchvision", "cloudpickle", "dill")}
+    unpickling = ("pickle.load", "pickle.Unpickler", "torch.load(")
+    found = {relative(path) for path in FILES if any(word in path.read_text("utf-8") for word in unpickling)}
+    assert found <= {"properties/features.py"}, "it loads the packaged weights with weights_only=True"
 
 
 def in_fresh_python(code: str) -> dict:
@@ -134,7 +147,9 @@ def test_functions_and_files_stay_small():
 
 
 def test_there_is_one_training_loop():
-    assert sum(path.read_text(encoding="utf-8").count(".backward()") for path in FILES if "pruning" not in str(path)) == 1
+    assert (
+        sum(path.read_text(encoding="utf-8").count(".backward()") for path in FILES if "pruning" not in str(path)) == 1
+    )
 
 
 def test_no_module_is_a_drawer_for_anything():

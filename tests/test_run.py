@@ -72,7 +72,10 @@ def finished(tmp_path_factory):
 
 
 def test_outputs_are_what_others_rely_on(finished):
-    utilities, values = finished.table("07_model_output/utilities.csv"), finished.table("08_reporting/shapley_values.csv")
+    utilities, values = (
+        finished.table("07_model_output/utilities.csv"),
+        finished.table("08_reporting/shapley_values.csv"),
+    )
     assert list(utilities) == [*FRONT, *PROPERTIES, *BACK]
     assert list(values) == COLUMNS
     assert len(utilities) == 16
@@ -129,7 +132,9 @@ def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bits(finished, tmp
 
 def test_a_larger_budget_tops_up_and_an_error_target_stops_early(finished, tmp_path):
     before = finished.committed()
-    log = finished.run("--params", "subset_finetune.budget=20,subset_finetune.batch=4,subset_finetune.target_relative_error=9.9")
+    log = finished.run(
+        "--params", "subset_finetune.budget=20,subset_finetune.batch=4,subset_finetune.target_relative_error=9.9"
+    )
     assert "10 planned, 10 re-used" in log
     assert "more evaluations" in log
     assert len(finished.table("07_model_output/utilities.csv")) == 10

@@ -24,5 +24,6 @@ def check_images(images: npt.NDArray[np.generic], name: str = "images") -> None:
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
         raise ValueError(
-            f"`{name}` must be uint8 of shape (n_images, 1 or 3, height, width), got {images.dtype} {tuple(images.shape)}."
+            f"`{name}` must be uint8 of shape (n_images, 1 or 3, height, width), "
+            f"got {images.dtype} {tuple(images.shape)}."
         )

@@ -425,6 +425,8 @@ def _is_made_by(pipeline: Pipeline, dataset_name: str) -> bool:
 
 def _picture_files(dataset: Any) -> list[Path]:
     """The picture files of a catalog entry that holds one picture or a folder of them."""
+    if hasattr(dataset, "files"):  # ours knows which pictures of a shared folder are its own
+        return dataset.files()
     # Kedro has no public way to ask a dataset for its file.
     if hasattr(dataset, "_get_load_path"):
         path = Path(dataset._get_load_path())

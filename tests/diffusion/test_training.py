@@ -39,7 +39,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (10, 3, 8, 8), dtype=np.uint8)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for SIGKILL inside a step."""
 
 
@@ -55,7 +55,7 @@ class Mortal:
     def predict(self, *arguments):
         self._left -= 1
         if self._left < 0:
-            raise Killed
+            raise KilledError
         return self._family.predict(*arguments)
 
 
@@ -75,7 +75,7 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bits(images, tmp_path):
     keeping = Checkpointing(tmp_path / "state.safetensors", every_n_steps=10)
     n_predictions = 0
     for dies_at in (31, 27):  # after step 31; then 27 steps later, wherever it went on
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(
                 Mortal(family, dies_at), family.initialise(1), inputs, STEPS, seed=5, device=CPU, checkpointing=keeping
             )
@@ -106,7 +106,9 @@ def test_global_generators_neither_matter_nor_change(images):
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
-        results.append(weights(train(family, family.initialise(7), family.encode(images), few, seed=5, device=CPU).model))
+        results.append(
+            weights(train(family, family.initialise(7), family.encode(images), few, seed=5, device=CPU).model)
+        )
         assert torch.equal(before, torch.get_rng_state())
     assert_same_bits(*results)
 

@@ -16,5 +16,5 @@ __all__ = ["fresh_average"]
 
 
 def fresh_average(parameters: Iterable[nn.Parameter], decay: float) -> EMAModel:
-    """diffusers' average with the decay min(``decay``, (1+t)/(10+t)) at step t = 0, 1, ... of this call."""
+    """Diffusers' average with the decay min(``decay``, (1+t)/(10+t)) at step t = 0, 1, ... of this call."""
     return EMAModel(parameters, decay=decay, min_decay=0.0, use_ema_warmup=False, foreach=True)

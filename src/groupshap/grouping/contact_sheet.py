@@ -19,7 +19,11 @@ N_CHARACTERS = 26
 
 
 def draw_contact_sheet(
-    images: ImageArray, players: npt.NDArray[np.int64], contributors: pd.DataFrame, n_columns: int = 10, n_rows_max: int = 24
+    images: ImageArray,
+    players: npt.NDArray[np.int64],
+    contributors: pd.DataFrame,
+    n_columns: int = 10,
+    n_rows_max: int = 24,
 ) -> Figure:
     """Draw the first contributors, one row each, with images spread evenly over what they have.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from groupshap.campaign import Campaign, train_base
+from groupshap.campaign.models import train_base
+from groupshap.campaign.shared import Campaign
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import BaseTrainingConfig, DeviceSetting, PropertyEvalConfig, RootSeed
 

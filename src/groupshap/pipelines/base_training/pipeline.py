@@ -10,7 +10,7 @@ __all__ = ["create_pipeline"]
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """images → base_model, base_samples."""
+    """Images → base_model, base_samples."""
     settings = ["params:base_training", "params:property_eval", "params:root_seed", "params:device"]
     return Pipeline(
         [

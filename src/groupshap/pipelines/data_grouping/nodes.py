@@ -10,27 +10,22 @@ import pandas as pd
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.image_pack import ImagePack
 
-__all__ = ["draw_contributors", "group_images_of_contributors"]
+__all__ = ["group_images_of_contributors"]
 
 
 def group_images_of_contributors(
     config: DataGroupingConfig, cache: Path
-) -> tuple[ImagePack, pd.DataFrame, pd.DataFrame, str]:
+) -> tuple[ImagePack, pd.DataFrame, pd.DataFrame, str, Any]:
     """Read the source, refuse what is wrong with it, and make players of the contributors.
 
     Returns:
-        Image pack, table of the images, table of the contributors, credits as Markdown.
+        Image pack, table of the images, table of the contributors, credits as Markdown, contact sheet.
     """
     from groupshap.grouping.assemble import group_images
+    from groupshap.grouping.contact_sheet import draw_contact_sheet
     from groupshap.grouping.sources import SOURCES
 
     grouped = group_images(SOURCES[config.source](config, cache), config)
     pack = ImagePack(grouped.images, grouped.image_table["player"].to_numpy("int64"))
-    return pack, grouped.image_table, grouped.contributors, grouped.credits_text or "# Credits\n\nUnknown.\n"
-
-
-def draw_contributors(pack: ImagePack, contributors: pd.DataFrame) -> Any:
-    """The contact sheet: one row of images per contributor."""
-    from groupshap.grouping.contact_sheet import draw_contact_sheet
-
-    return draw_contact_sheet(pack.images, pack.players, contributors)
+    sheet = draw_contact_sheet(pack.images, pack.players, grouped.contributors)
+    return pack, grouped.image_table, grouped.contributors, grouped.credits_text or "# Credits\n\nUnknown.\n", sheet

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from groupshap.campaign import Campaign, assemble, measure_models
+from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import EngineConfig
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from groupshap.campaign import Campaign, prune, recover
+from groupshap.campaign.models import prune, recover
+from groupshap.campaign.shared import Campaign
 from groupshap.store import FileRef, Record, Store
 from groupshap.tasks.config import BaseTrainingConfig, DeviceSetting, PruningStageConfig, RootSeed
 

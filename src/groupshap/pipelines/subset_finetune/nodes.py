@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from groupshap.campaign import Campaign, draw_plan, grow
+from groupshap.campaign.coalitions import draw_plan, grow
+from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import EngineConfig
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed, SubsetFinetuneConfig

@@ -1,0 +1,158 @@
+"""Which coalitions, one fine-tuning for each, and when to stop asking for more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from groupshap.attribution.tables import coalition_utilities
+from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.shared import WEIGHTS, Campaign, plain
+from groupshap.engines.base import run_jobs
+from groupshap.games import estimate, evaluations_to_converge, plan_coalitions, relative_standard_error, task_ids
+from groupshap.games.coalitions import coalition_id, replicate_numbers
+from groupshap.members import join_members, split_members
+from groupshap.seeds import seed_for
+from groupshap.store import FileRef, Store, StoreRun, check_disk
+from groupshap.tasks.config import PropertyEvalConfig, SubsetFinetuneConfig
+
+__all__ = ["ESTIMATION", "draw_plan", "finetune", "grow"]
+
+logger = logging.getLogger(__name__)
+
+ESTIMATION = "estimation"
+"""The split whose coalitions the values are fitted to."""
+
+
+def draw_plan(contributors: pd.DataFrame, config: SubsetFinetuneConfig, root_seed: int) -> pd.DataFrame:
+    """The plan of the whole budget, one row per evaluation.
+
+    Columns: task_id, split, coalition_id, replicate, n_contributors, members (names, see ``groupshap.members``).
+    """
+    names = contributors["contributor"].tolist()
+    masks = plan_coalitions(len(names), config.budget, seed=seed_for(root_seed, "plan"), law=config.law)
+    return pd.DataFrame(
+        {
+            "task_id": task_ids(masks),
+            "split": ESTIMATION,
+            "coalition_id": [coalition_id(mask) for mask in masks],
+            "replicate": replicate_numbers(masks),
+            "n_contributors": masks.sum(axis=1),
+            "members": [join_members(names[player] for player in mask.nonzero()[0]) for mask in masks],
+        }
+    )
+
+
+def finetune(
+    campaign: Campaign,
+    store: Store,
+    start_model: FileRef,
+    plan: pd.DataFrame,
+    contributors: pd.DataFrame,
+    config: SubsetFinetuneConfig,
+) -> pd.DataFrame:
+    """Fine-tune the start model on every coalition of the plan that is not committed yet.
+
+    Returns:
+        The plan with train_seconds, models_fingerprint, checkpoint (absolute path) and checkpoint_sha256.
+
+    Raises:
+        JobsFailedError: some failed; all others are committed.
+    """
+    from groupshap.tasks.train import train_task  # noqa: PLC0415 - imports torch
+
+    run = store.open(campaign.recipe("finetune", start_sha256=start_model.sha256, train=plain(config.train)))
+    todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
+    logger.info("Coalitions: %d planned, %d re-used, %d to fine-tune.", len(plan), len(plan) - len(todo), len(todo))
+    check_disk(store.root, len(todo) * start_model.path.stat().st_size, f"checkpoints of {len(todo)} coalitions")
+    players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
+    jobs = [_finetune_job(campaign, run, start_model, row, players, config) for row in todo.to_dict("records")]
+    run_jobs(train_task, jobs, campaign.engine, label="fine-tuning coalitions")
+    records = run.manifest(plan["task_id"])
+    return plan.assign(
+        train_seconds=[record["train_seconds"] for record in records],
+        models_fingerprint=run.fingerprint,
+        checkpoint=[str(run.task_folder(task_id) / WEIGHTS) for task_id in plan["task_id"]],
+        checkpoint_sha256=[record["files"][WEIGHTS]["sha256"] for record in records],
+    )
+
+
+def _finetune_job(
+    campaign: Campaign,
+    run: StoreRun,
+    start_model: FileRef,
+    row: Mapping[str, Any],
+    players: Mapping[str, int],
+    config: SubsetFinetuneConfig,
+) -> dict[str, Any]:
+    """One coalition as a job; the empty one is the pruned architecture with random weights, untrained."""
+    from groupshap.tasks.train import TrainJob  # noqa: PLC0415 - imports torch
+
+    members = [players[name] for name in split_members(row["members"])]
+    purpose = "finetune" if members else "initialise"
+    job = TrainJob(
+        task_id=row["task_id"],
+        folder=run.task_folder(row["task_id"]),
+        images=campaign.images.path,
+        members=members,
+        start=start_model.path,
+        reinitialise=not members,
+        train=config.train if members else None,
+        seed=seed_for(campaign.root_seed, purpose, row["coalition_id"], int(row["replicate"])),
+        device=campaign.device,
+    )
+    return job.model_dump(mode="json")
+
+
+def grow(
+    campaign: Campaign,
+    stores: tuple[Store, Store],
+    start_model: FileRef,
+    image_table: FileRef,
+    plan: pd.DataFrame,
+    contributors: pd.DataFrame,
+    configs: tuple[SubsetFinetuneConfig, PropertyEvalConfig],
+) -> pd.DataFrame:
+    """Fine-tune the plan, in rounds if an error target is set: measure, estimate, stop when the target is met.
+
+    Args:
+        campaign: What all stages share.
+        stores: Of coalition models and of property records.
+        start_model: The pruned, recovered model.
+        image_table: Parquet file with one row per image.
+        plan: The whole budget, see :func:`draw_plan`.
+        contributors: One row per player.
+        configs: Of fine-tuning and of measuring.
+
+    Returns:
+        The manifest of :func:`finetune` for the rows that were needed.
+    """
+    config, measuring = configs
+    for n_rows in config.round_ends(len(contributors)):
+        manifest = finetune(campaign, stores[0], start_model, plan.head(n_rows), contributors, config)
+        if config.target_relative_error is None or n_rows == config.budget:
+            return manifest
+        measured = measure_models(campaign, stores[1], manifest, image_table, measuring)
+        if _is_precise_enough(assemble(manifest, measured), contributors, config):
+            return manifest
+    raise AssertionError("the last round is the budget")
+
+
+def _is_precise_enough(utilities: pd.DataFrame, contributors: pd.DataFrame, config: SubsetFinetuneConfig) -> bool:
+    """Whether every property meets the error target; logs where each stands and what it would cost to go on."""
+    target = config.target_relative_error or 0.0
+    masks, by_property = coalition_utilities(utilities, contributors, ESTIMATION)
+    seconds = float((utilities["train_seconds"] + utilities["sample_seconds"]).mean())
+    errors = {}
+    for name, values in by_property.items():
+        shapley = estimate(masks, values, law=config.law)
+        errors[name] = relative_standard_error(shapley)
+        more = evaluations_to_converge(shapley, target)
+        logger.info(
+            "After %d evaluations: %s has relative error %.3f (target %.3f); about %.0f more evaluations, %.0f s.",
+            len(utilities), name, errors[name], target, more, more * seconds,
+        )  # fmt: skip
+    return all(error < target for error in errors.values())

@@ -1,0 +1,133 @@
+"""Every property of every coalition's model, and the table of utilities."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from groupshap.campaign.shared import Campaign, file_of
+from groupshap.engines.base import run_jobs
+from groupshap.properties.base import properties_recipe
+from groupshap.store import FileRef, Store, StoreRun
+from groupshap.tasks.config import PropertyEvalConfig
+
+__all__ = ["assemble", "measure_models"]
+
+logger = logging.getLogger(__name__)
+
+REFERENCE = "reference.safetensors"
+
+
+def measure_models(
+    campaign: Campaign, store: Store, manifest: pd.DataFrame, image_table: FileRef, config: PropertyEvalConfig
+) -> pd.DataFrame:
+    """Measure every property of every model of the manifest that is not committed yet.
+
+    Returns:
+        The manifest with one column per property, sample_seconds, measure_seconds and fingerprint.
+
+    Raises:
+        JobsFailedError: some failed; all others are committed.
+    """
+    from groupshap.tasks.measure import measure_task  # noqa: PLC0415 - imports torch
+
+    reference = _fit_properties(campaign, store, image_table, config)
+    settings = {
+        "n_images": config.n_images,
+        "sampler": config.sampler.model_dump(mode="json", exclude={"batch_size"}),
+        "properties": properties_recipe(config.properties),
+        "reference_sha256": reference.sha256,
+    }
+    (models_fingerprint,) = manifest["models_fingerprint"].unique()
+    run = store.open(campaign.recipe("measure", models_fingerprint=models_fingerprint, **settings))
+    todo = manifest[manifest["task_id"].isin(run.missing(manifest["task_id"]))]
+    logger.info("Models: %d planned, %d re-used, %d to measure.", len(manifest), len(manifest) - len(todo), len(todo))
+    jobs = [_measure_job(campaign, run, reference, row, config) for row in todo.to_dict("records")]
+    run_jobs(measure_task, jobs, campaign.engine, label="measuring models")
+    records = run.manifest(manifest["task_id"])
+    return manifest.assign(
+        **{name: [record["values"][name] for record in records] for name in records[0]["values"]},
+        sample_seconds=[record["sample_seconds"] for record in records],
+        measure_seconds=[record["measure_seconds"] for record in records],
+        fingerprint=run.fingerprint,
+    )
+
+
+def _fit_properties(campaign: Campaign, store: Store, image_table: FileRef, config: PropertyEvalConfig) -> FileRef:
+    """What the properties need to know of the data, fitted once."""
+    from groupshap.tasks.measure import FitJob, fit_task  # noqa: PLC0415 - imports torch
+
+    recipe = {
+        "stage": "reference",
+        "images_sha256": campaign.images.sha256,
+        "image_table_sha256": image_table.sha256,
+        "properties": properties_recipe(config.properties),
+    }
+    run = Store(store.root / "reference").open(recipe)
+    if not run.is_committed("reference"):
+        job = FitJob(
+            task_id="reference",
+            folder=run.task_folder("reference"),
+            properties=config.properties,
+            images=campaign.images.path,
+            image_table=image_table.path,
+        )
+        run_jobs(fit_task, [job.model_dump(mode="json")], campaign.engine, label="fitting the properties to the data")
+    return file_of(run, "reference", REFERENCE)
+
+
+def _measure_job(
+    campaign: Campaign, run: StoreRun, reference: FileRef, row: Mapping[str, Any], config: PropertyEvalConfig
+) -> dict[str, Any]:
+    from groupshap.tasks.measure import MeasureJob  # noqa: PLC0415 - imports torch
+
+    job = MeasureJob(
+        task_id=row["task_id"],
+        folder=run.task_folder(row["task_id"]),
+        properties=config.properties,
+        model=row["checkpoint"],
+        reference=reference.path,
+        n_images=config.n_images,
+        sampler=config.sampler,
+        root_seed=campaign.root_seed,
+        device=campaign.device,
+    )
+    return job.model_dump(mode="json")
+
+
+def assemble(manifest: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """The utilities table: one row per planned evaluation, checked.
+
+    Columns: split, coalition_id, replicate, n_contributors, members, one per property, train_seconds, sample_seconds,
+    fingerprint.
+
+    Raises:
+        ValueError: planned rows without a measurement, measured twice or not planned, or non-finite values, all named.
+    """
+    planned, found = manifest["task_id"].tolist(), measured["task_id"].tolist()
+    known = {*manifest, "sample_seconds", "measure_seconds", "fingerprint"}
+    properties = [name for name in measured if name not in known]
+    numbers = measured[properties].apply(pd.to_numeric, errors="coerce").astype(float)
+    infinite = ~numbers.abs().lt(float("inf"))
+    problems = {
+        "not measured": sorted(set(planned) - set(found)),
+        "measured twice": sorted(measured.loc[measured["task_id"].duplicated(), "task_id"]),
+        "not planned": sorted(set(found) - set(planned)),
+        "not finite": [
+            f"{name} of {found[row]}" for name in properties for row in infinite[name].to_numpy().nonzero()[0]
+        ],
+    }
+    named = [
+        f"{what}: {', '.join(map(str, which[:10]))} ({len(which)} in all)" for what, which in problems.items() if which
+    ]
+    if named or not properties:
+        raise ValueError(
+            f"The utilities of {len(planned)} planned evaluations are incomplete; {'; '.join(named) or 'no property'}. "
+            "Run `kedro run --pipelines subset_finetune,property_eval` again; what is committed is kept."
+        )
+    front = ["split", "coalition_id", "replicate", "n_contributors", "members"]
+    ordered = measured.set_index("task_id").loc[planned].reset_index()
+    return ordered[[*front, *properties, "train_seconds", "sample_seconds", "fingerprint"]]
