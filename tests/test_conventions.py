@@ -92,7 +92,7 @@ print(json.dumps({
     "pipelines": sorted(pipelines),
     "n_nodes": len(pipelines["__default__"].nodes),
     "groups": sorted({node.namespace for node in pipelines["__default__"].nodes}),
-    "parameters": sorted({name for node in pipelines["__default__"].nodes for name in node.inputs if "params:" in name}),
+    "parameters": sorted({i for n in pipelines["__default__"].nodes for i in n.inputs if "params:" in i}),
     "datasets": sorted(pipelines["__default__"].datasets()),
 }))
 """

@@ -1,0 +1,133 @@
+"""The driver: what is re-used, what a stale or damaged result costs, what an incomplete table gets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from groupshap.campaign.coalitions import draw_plan, finetune
+from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.models import prune, recover, train_base
+from groupshap.campaign.shared import Campaign
+from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
+from groupshap.engines.base import EngineConfig, JobsFailedError
+from groupshap.image_pack import ImagePack, save_pack
+from groupshap.model_file import read_description
+from groupshap.properties.config import PropertiesConfig
+from groupshap.store import FileRef, Store
+from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig, PruningStageConfig, SubsetFinetuneConfig
+
+STEPS = TrainConfig(n_steps=2, batch_size=4)
+BASE = BaseTrainingConfig(
+    model=ModelConfig(block_out_channels=(16, 32), norm_num_groups=4, mid_attention=False), train=STEPS, n_threads=1
+)
+PRUNING = PruningStageConfig(fraction_removed=0.5, recovery=STEPS, n_gradient_images=4)
+FINETUNE = SubsetFinetuneConfig(budget=6, train=STEPS)
+MEASURE = PropertyEvalConfig(
+    n_images=5, sampler=SamplerConfig(n_steps=2), properties=PropertiesConfig(names=("colourfulness",))
+)
+CONTRIBUTORS = pd.DataFrame({"player": range(3), "contributor": ["a|b", "NA", "c / ../d"], "n_images": 4})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A run up to the pruned model."""
+    folder = tmp_path_factory.mktemp("campaign")
+    images = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
+    save_pack(folder / "images.safetensors", ImagePack(images, np.arange(12) % 3))
+    pd.DataFrame({"image_id": range(12)}).to_parquet(folder / "table.parquet")
+    campaign = Campaign(FileRef.of(folder / "images.safetensors"), 0, "cpu", EngineConfig(kind="inline"))
+    base = train_base(campaign, Store(folder / "base"), BASE)
+    pruned, report = prune(campaign, Store(folder / "pruning"), base, PRUNING)
+    start = recover(campaign, Store(folder / "pruning"), pruned, PRUNING, BASE)
+    return {"folder": folder, "campaign": campaign, "base": base, "report": report, "start": start}
+
+
+def run(project, finetuning=FINETUNE, measuring=MEASURE):
+    folder, campaign = project["folder"], project["campaign"]
+    plan = draw_plan(CONTRIBUTORS, finetuning, campaign.root_seed)
+    manifest = finetune(campaign, Store(folder / "models"), project["start"], plan, CONTRIBUTORS, finetuning)
+    table = FileRef.of(folder / "table.parquet")
+    return manifest, measure_models(campaign, Store(folder / "properties"), manifest, table, measuring)
+
+
+def test_nasty_names_go_through_and_a_second_call_computes_nothing(project, caplog):
+    caplog.set_level("INFO", logger="groupshap")
+    manifest, measured = run(project)
+    utilities = assemble(manifest, measured)
+    assert len(utilities) == 6
+    assert utilities.loc[1, "members"] == r"a\|b | NA | c / ../d"
+    caplog.clear()
+    pd.testing.assert_frame_equal(assemble(*run(project)), utilities)
+    assert "6 re-used, 0 to fine-tune" in caplog.text
+    assert "6 re-used, 0 to measure" in caplog.text
+
+
+def test_a_truncated_model_is_made_again_with_the_same_bits_and_others_are_not(project):
+    manifest, measured = run(project)
+    path = next(iter(manifest["checkpoint"][2:]))
+    times = {other: FileRef.of(other) for other in manifest["checkpoint"]}
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    again, _ = run(project)
+    assert [FileRef.of(other) for other in again["checkpoint"]] == list(times.values())
+    assert again["checkpoint_sha256"].tolist() == manifest["checkpoint_sha256"].tolist()
+
+
+def test_batches_of_the_sampler_change_no_fingerprint_and_numbers_of_images_do(project):
+    _, measured = run(project)
+    _, same = run(project, measuring=MEASURE.model_copy(update={"sampler": SamplerConfig(n_steps=2, batch_size=2)}))
+    _, other = run(project, measuring=MEASURE.model_copy(update={"n_images": 6}))
+    assert same["fingerprint"].unique() == measured["fingerprint"].unique() != other["fingerprint"].unique()
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "diff_pruning"])
+def test_criteria_with_gradients_prune_too(project, criterion):
+    config = PruningStageConfig(**{**PRUNING.model_dump(), "criterion": criterion, "recovery": None})
+    store = Store(project["folder"] / criterion)
+    pruned, report = prune(project["campaign"], store, project["base"], config)
+    assert report["criterion"] == criterion
+    assert report["n_parameters_after"] == project["report"]["n_parameters_after"]
+    assert recover(project["campaign"], store, pruned, config, BASE) == pruned
+
+
+def test_pruning_can_be_switched_off(project):
+    config = PruningStageConfig(fraction_removed=0, recovery=None)
+    pruned, report = prune(project["campaign"], Store(project["folder"] / "off"), project["base"], config)
+    assert report["n_parameters_after"] == report["n_parameters_before"]
+    assert read_description(pruned.path).pruning_history == []
+    assert pruned.sha256 == project["base"].sha256
+
+
+def test_a_property_that_gives_nan_fails_by_name_and_the_models_stay(project, tmp_path, monkeypatch):
+    (tmp_path / "broken_property.py").write_text(
+        "class Broken:\n    name = 'broken'\n    higher_is_better = True\n\n"
+        "    def __call__(self, images):\n        return float('nan')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = PropertiesConfig(names=("broken_property:Broken",))
+    with pytest.raises(JobsFailedError, match=r"6 of 6 tasks failed: .*property 'broken' gave nan"):
+        run(project, measuring=MEASURE.model_copy(update={"properties": names}))
+
+
+def test_an_incomplete_table_is_refused_by_name(project):
+    manifest, measured = run(project)
+    first, second = manifest["task_id"][:2]
+    with pytest.raises(ValueError, match=f"not measured: {first}"):
+        assemble(manifest, measured.iloc[1:])
+    with pytest.raises(ValueError, match=f"measured twice: {second}"):
+        assemble(manifest, pd.concat([measured, measured.iloc[1:2]]))
+    with pytest.raises(ValueError, match=f"not planned: {second}"):
+        assemble(manifest.drop(index=1), measured)
+    damaged = measured.assign(colourfulness=[float("inf"), *measured["colourfulness"][1:]])
+    with pytest.raises(ValueError, match=f"not finite: colourfulness of {first}"):
+        assemble(manifest, damaged)
+
+
+def test_rounds_of_a_growing_plan_end_at_the_budget():
+    growing = SubsetFinetuneConfig(budget=64, batch=20, target_relative_error=0.1)
+    assert growing.round_ends(10) == [20, 40, 60, 64]
+    assert growing.model_copy(update={"batch": None}).round_ends(16) == [16, 32, 48, 64]
+    assert FINETUNE.round_ends(3) == [6]
+    assert growing.model_copy(update={"budget": 8}).round_ends(10) == [8]
