@@ -210,6 +210,9 @@ def _solve_ridge(
     players: FloatArray, columns: FloatArray, target: FloatArray, scale: FloatArray, penalty: float
 ) -> FloatArray:
     """The same minimum by normal equations: fast for the many refits of a bootstrap."""
+    if players.shape[1] > len(target):  # the ridge stays in the row space, which has fewer dimensions
+        basis = np.linalg.qr(players.T)[0]
+        return basis @ _solve_ridge(players @ basis, columns, target, scale, penalty)
     design = np.hstack([players, columns]) * scale[:, None]
     gram = design.T @ design
     n_players = players.shape[1]

@@ -149,7 +149,7 @@ def third_moment(variance: FloatArray, n: int, draws: FloatArray, successes: Flo
     return variance * (n - 2.0 * successes) * (n - 2.0 * draws) / (n * max(n - 2, 1)) if n > 0 else 0.0 * variance
 
 
-def player_kernel(  # noqa: PLR0917 the arguments of Ψ, in the order of the formula
+def player_kernel(
     theta: FloatArray, n: int, a: FloatArray, b: FloatArray, j: FloatArray, rho: FloatArray, skew: FloatArray
 ) -> FloatArray:
     """Ψ: mean of k₂ + k₃ + k₅ when |S∩T| has mean ``j``, variance ``rho``, third moment ``skew``; all broadcast."""
