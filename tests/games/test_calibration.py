@@ -6,7 +6,8 @@ import pytest
 from groupshap.games import estimate, plan_coalitions
 from groupshap.games.committee import fit_committee
 from groupshap.games.evaluations import collapse
-from groupshap.games.subset_gp import fit_subset_gp
+from groupshap.games.subset_gp import fit_subset_gp, shapley_moments
+from groupshap.games.subset_kernel import geometry
 from toy_games import ToyGame, additive, random_unanimity
 
 
@@ -49,3 +50,22 @@ def test_a_committee_agrees_with_the_whole_process():
     assert np.abs(centred).max() < 0.7 * errors.max()
     ratio = np.diag(committee.covariance - committee.covariance.mean()) / np.diag(covariance - covariance.mean())
     assert 0.64 < ratio.mean() < 1.3
+
+
+@pytest.mark.parametrize("n", [7, 200])
+def test_moments_at_any_hyper_parameters_are_those_of_the_process(n):
+    model = fit_subset_gp(evaluations := collapse(*_measure(additive(np.linspace(-1.0, 1.0, n)), 60, 0, 0.3)))
+    y = (evaluations.utilities - model.mean) / model.scale
+    shape = geometry(model.masks, model.masks)
+    mean, trace = shapley_moments(model.theta, model.masks, shape, evaluations.replicates, y)
+    values, covariance = model.shapley()
+    np.testing.assert_allclose(model.scale * mean, values, atol=1e-9 * np.abs(values).max())
+    expected = (np.trace(covariance) - covariance.sum() / n) / model.scale**2
+    assert trace == pytest.approx(expected, rel=1e-6 if n <= 128 else 0.05)
+
+
+def test_uncertain_hyper_parameters_widen_the_errors_of_few_rows_more():
+    game = random_unanimity(12, 40, 0)
+    factors = [estimate(*_measure(game, budget, 0, 0.3)).diagnostics["hyperparameter_factor"] for budget in (24, 256)]
+    assert factors[0] > factors[1] >= 1.0
+    assert factors[1] < 1.1

@@ -184,7 +184,8 @@ def _first_line(error: str | None) -> str:
 def thread_variables(n_threads: int) -> dict[str, str]:
     """Environment variables for the numeric libraries that are not loaded yet."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {name: str(n_threads) for name in names}
+    # Waiting threads sleep instead of spinning: spinning ones take the core that another job needs.
+    return {"OMP_WAIT_POLICY": "PASSIVE", **{name: str(n_threads) for name in names}}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ few. Two corrections, both without refits of the model per row:
 
 * the variance is multiplied by the mean squared standardised leave-one-out residual, rows weighted by their influence
   on the values: a bad fit at sizes 1 and n−1, which carry most of a Shapley value, counts for more;
-* the delta method adds the variance of the values when θ moves within its (Laplace) posterior.
+* the law of total variance over the (Laplace) posterior of θ adds how values and variances move with it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,19 @@ import numpy as np
 import scipy
 
 from groupshap.games.evaluations import Evaluations
-from groupshap.games.subset_gp import PRIOR_SD, SubsetGP, objective, replicate_spread, search_rows, shapley_mean
+from groupshap.games.subset_gp import (
+    PRIOR_SD,
+    SubsetGP,
+    centred_prior_trace,
+    objective,
+    replicate_spread,
+    search_rows,
+    shapley_moments,
+)
 from groupshap.games.subset_kernel import geometry
 from groupshap.games.types import FloatArray
 
-__all__ = ["hyperparameter_covariance", "influence_inflation"]
+__all__ = ["hyperparameter_uncertainty", "influence_inflation"]
 
 MIN_FREEDOM = 4.0
 MAX_PLAYERS_OF_DELTA = 2000
@@ -46,25 +54,32 @@ def influence_inflation(model: SubsetGP) -> tuple[float, float]:
     return max(1.0, float(squares.mean()), weighted), max(MIN_FREEDOM, freedom)
 
 
-def hyperparameter_covariance(model: SubsetGP, evaluations: Evaluations) -> FloatArray:
-    """(n_players, n_players) float64: covariance of φ̂ over the Laplace posterior of θ, by the delta method.
+def hyperparameter_uncertainty(model: SubsetGP, evaluations: Evaluations) -> tuple[float, FloatArray]:
+    """What an uncertain θ adds: a factor ≥ 1 for the posterior covariance, and the covariance (n, n) of its mean.
 
-    Zero beyond 2000 players, where the ten extra operator tables would dominate the fit.
+    Law of total variance over the Laplace posterior of θ: Var φ = E[Σ(θ)] + Var[φ̂(θ)]. The second term by the delta
+    method. The first with ln tr Σ linear in θ, so that tr Σ is log-normal and its mean exp(½ Σ slope²) times that at
+    the mode; never more than the prior variance. The factor is 1.01–1.1 where θ is well determined, and large where
+    few rows must tell an exponential from a power of |S|.
+
+    Nothing is added beyond 2000 players, where the ten extra operator tables would dominate the fit.
     """
-    if evaluations.n_players > MAX_PLAYERS_OF_DELTA:
-        return np.zeros((evaluations.n_players, evaluations.n_players))
-    standardised = (evaluations.utilities - model.mean) / model.scale
-    spread = replicate_spread(evaluations, model.scale)
-    directions = _posterior_directions(model.theta, evaluations, standardised, spread)
+    n = evaluations.n_players
+    if n > MAX_PLAYERS_OF_DELTA:
+        return 1.0, np.zeros((n, n))
+    y = (evaluations.utilities - model.mean) / model.scale
     shape = geometry(model.masks, model.masks)
-    centre = shapley_mean(model.theta, model.masks, shape, evaluations.replicates, standardised)
-    moves = [
-        shapley_mean(model.theta + DELTA_STEP * direction, model.masks, shape, evaluations.replicates, standardised)
-        - centre
+    directions = _posterior_directions(model.theta, evaluations, y, replicate_spread(evaluations, model.scale))
+    centre, trace = shapley_moments(model.theta, model.masks, shape, evaluations.replicates, y)
+    moved = [
+        shapley_moments(model.theta + DELTA_STEP * direction, model.masks, shape, evaluations.replicates, y)
         for direction in directions
     ]
-    jacobian = model.scale * np.array(moves) / DELTA_STEP
-    return jacobian.T @ jacobian
+    jacobian = model.scale * np.array([mean - centre for mean, _ in moved]) / DELTA_STEP
+    traces, tiny = np.array([trace, *(moved_trace for _, moved_trace in moved)]), np.finfo(float).tiny
+    slopes = np.log(np.maximum(traces[1:], tiny) / max(trace, tiny)) / DELTA_STEP
+    widest = max(1.0, centred_prior_trace(model.theta, n) / max(trace, tiny))
+    return float(np.exp(min(0.5 * slopes @ slopes, np.log(widest)))), jacobian.T @ jacobian
 
 
 def _posterior_directions(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from groupshap.games.baselines import fit_banzhaf, fit_permutation, fit_single_changes
-from groupshap.games.calibration import hyperparameter_covariance, influence_inflation
+from groupshap.games.calibration import hyperparameter_uncertainty, influence_inflation
 from groupshap.games.committee import fit_committee
 from groupshap.games.evaluations import Evaluations, collapse
 from groupshap.games.exact import MAX_EXACT_PLAYERS, banzhaf_coefficients, exact_from_evaluations
@@ -213,8 +213,9 @@ def _process(evaluations: Evaluations) -> tuple[Fit, float]:
         model = fit_subset_gp(evaluations)
         values, posterior = model.shapley()
         kappa, freedom = influence_inflation(model)
-        covariance = kappa * posterior + hyperparameter_covariance(model, evaluations)
-        noise, remarks = model.noise_bound, {}
+        factor, of_the_mean = hyperparameter_uncertainty(model, evaluations)
+        covariance = kappa * factor * posterior + of_the_mean
+        noise, remarks = model.noise_bound, {"hyperparameter_factor": factor}
         residuals = model.leave_one_out()[0][2:]
     remarks |= {"inflation": kappa, "gp_noise_variance": noise}
     fit = Fit(values, covariance, noise if replicated is None else replicated, "gp", remarks, freedom)

@@ -54,6 +54,7 @@ LOWER = np.where(np.arange(len(PRIOR_SD)) == NOISE, np.log(1e-5), PRIOR_MEAN - 4
 UPPER = PRIOR_MEAN + 3.0 * PRIOR_SD
 JITTER = 1e-8
 MAX_ROWS_OF_SEARCH = 160
+MAX_PLAYERS_OF_TRACE = 128
 MAX_PROCESS_ROWS = 3000
 """Above this the exact process costs more than 10 s and 1 GB; a committee of smaller ones takes over."""
 NOISE_STEPS = (1.5, 3.0, 4.5, 6.0)
@@ -188,14 +189,28 @@ def condition(
     return SubsetGP(masks, theta, *mean_and_scale, factor, omega, inverse_diagonal)
 
 
-def shapley_mean(
+def shapley_moments(
     theta: FloatArray, masks: CoalitionMatrix, shape: Geometry, replicates: FloatArray, standardised: FloatArray
-) -> FloatArray:
-    """(n_players,) float64: Pᵀ K⁻¹ y at any hyper-parameters, in standardised units."""
-    omega = scipy.linalg.cho_solve((_factor(theta, shape, replicates), True), standardised, check_finite=False)
-    inside, outside = response(theta, masks.shape[1])
+) -> tuple[FloatArray, float]:
+    """Pᵀ K⁻¹ y (n_players,) and the trace of the covariance of the centred values, at any θ, in standardised units.
+
+    Of more than 128 players the trace is that of 64 to 128 of them, scaled up: the players are exchangeable a priori.
+    """
+    factor, n = _factor(theta, shape, replicates), masks.shape[1]
+    omega = scipy.linalg.cho_solve((factor, True), standardised, check_finite=False)
+    inside, outside = response(theta, n)
     sizes = masks.sum(axis=1)
-    return (omega * outside[sizes]).sum() + (omega * (inside - outside)[sizes]) @ masks
+    mean = (omega * outside[sizes]).sum() + (omega * (inside - outside)[sizes]) @ masks
+    chosen = masks[:, :: -(-n // MAX_PLAYERS_OF_TRACE)]
+    operator = (chosen - (sizes / n)[:, None]) * (inside - outside)[sizes][:, None]  # centred over all players
+    whitened = scipy.linalg.solve_triangular(factor, operator, lower=True, overwrite_b=True, check_finite=False)
+    return mean, centred_prior_trace(theta, n) - float(np.vdot(whitened, whitened)) * n / chosen.shape[1]
+
+
+def centred_prior_trace(theta: FloatArray, n: int) -> float:
+    """Trace of the prior covariance of φ − mean(φ), in standardised units."""
+    prior = prior_covariance(theta, n)
+    return float(np.trace(prior) - prior.sum() / n)
 
 
 def standardise(utilities: FloatArray) -> tuple[float, float, FloatArray]:
