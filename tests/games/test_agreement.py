@@ -59,6 +59,7 @@ def test_predicted_spearman_falls_with_the_error():
     certain, vague = _values(np.arange(8.0), 0.01), _values(np.arange(8.0), 10.0)
     assert predicted_spearman(certain) > 0.99
     assert predicted_spearman(vague) < 0.7
+    assert np.isnan(predicted_spearman(_values(np.arange(8.0), np.inf)))
 
 
 def test_split_half_agrees_where_the_signal_is_clear():

@@ -65,7 +65,12 @@ def lds(values: ShapleyValues | FloatArray, coalitions: CoalitionMatrix, utiliti
 
 
 def predicted_spearman(values: ShapleyValues, *, n_draws: int = 60, seed: int = 0) -> float:
-    """Expected rank correlation with the truth if the reported covariance is right (0.1 too high on coverage games)."""
+    """Expected rank correlation with the truth if the reported covariance is right (0.1 too high on coverage games).
+
+    nan where the errors are unknown (infinite).
+    """
+    if not np.isfinite(values.covariance).all():
+        return float("nan")
     eigenvalues, vectors = np.linalg.eigh(values.covariance)
     root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
     draws = generator_for(seed, "predicted-spearman").standard_normal((n_draws, values.n_players)) @ root.T
