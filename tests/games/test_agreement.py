@@ -24,7 +24,9 @@ from toy_games import additive, shoes
 
 def _values(values, standard_error):
     n = len(values)
-    return ShapleyValues(np.array(values), np.diag(np.full(n, standard_error**2)), 100, "gp", "uniform_size", 0.0, sum(values))
+    return ShapleyValues(
+        np.array(values), np.diag(np.full(n, standard_error**2)), 100, "gp", "uniform_size", 0.0, sum(values)
+    )
 
 
 def test_spearman_equals_scipy_with_ties():
