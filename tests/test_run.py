@@ -79,7 +79,7 @@ def test_outputs_are_what_others_rely_on(finished):
     assert list(utilities) == [*FRONT, *PROPERTIES, *BACK]
     assert list(values) == COLUMNS
     assert len(utilities) == 16
-    ends = utilities.set_index("n_contributors").loc[[0, 10]]
+    ends = utilities.set_index("n_contributors").loc[[0, 6]]
     assert ends["members"].tolist()[0] == ""
     for name in PROPERTIES:
         own = values[values["property"] == name]
