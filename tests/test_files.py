@@ -60,7 +60,8 @@ def test_image_pack_gives_each_coalition_its_images(tmp_path):
     save_pack(tmp_path / "a.safetensors", pack)
     save_pack(tmp_path / "b.safetensors", pack)
     loaded = load_pack(tmp_path / "a.safetensors")
-    assert np.array_equal(loaded.of([0, 2]), images[[0, 2, 3, 5]])
+    assert np.array_equal(loaded.of([0, 2]), images[[0, 3, 2, 5]])
+    assert loaded.digest(0, "a") != loaded.digest(0, "b") != loaded.digest(1, "b")
     assert sha256_of_file(tmp_path / "a.safetensors") == sha256_of_file(tmp_path / "b.safetensors")
     (tmp_path / "b.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="data_grouping"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,13 @@ class ImagePack:
             )
 
     def of(self, members: list[int]) -> ImageArray:
-        """The images of a coalition, in the order of the pack."""
-        return self.images[np.isin(self.players, members)]
+        """The images of a coalition, member after member: another contributor in the pack does not change them."""
+        return np.concatenate([self.images[:0], *(self.images[self.players == player] for player in members)])
+
+    def digest(self, player: int, name: str) -> str:
+        """sha256 (hex) of a contributor's name and images: what a coalition's model knows of them."""
+        own = self.of([player])
+        return hashlib.sha256(f"{name}\0{own.shape}".encode() + own.tobytes()).hexdigest()
 
 
 def save_pack(path: Path, pack: ImagePack) -> None:

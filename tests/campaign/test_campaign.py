@@ -14,7 +14,7 @@ from groupshap.campaign.models import prune, recover, train_base
 from groupshap.campaign.shared import Campaign
 from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
 from groupshap.engines.base import EngineConfig, JobsFailedError
-from groupshap.image_pack import ImagePack, save_pack
+from groupshap.image_pack import ImagePack, load_pack, save_pack
 from groupshap.model_file import read_description
 from groupshap.properties.config import PropertiesConfig
 from groupshap.store import FileRef, Store
@@ -48,7 +48,7 @@ def project(tmp_path_factory):
 
 def run(project, finetuning=FINETUNE, measuring=MEASURE):
     folder, campaign = project["folder"], project["campaign"]
-    plan = draw_plan(CONTRIBUTORS, finetuning, campaign.root_seed)
+    plan = draw_plan(CONTRIBUTORS, load_pack(campaign.images.path), finetuning, campaign.root_seed)
     manifest = finetune(campaign, Store(folder / "models"), project["start"], plan, CONTRIBUTORS, finetuning)
     table = FileRef.of(folder / "table.parquet")
     return manifest, measure_models(campaign, Store(folder / "properties"), manifest, table, measuring)
@@ -133,3 +133,18 @@ def test_rounds_of_a_growing_plan_end_at_the_budget():
     assert growing.model_copy(update={"batch": None}).round_ends(16) == [16, 32, 48, 64]
     assert FINETUNE.round_ends(3) == [6]
     assert growing.model_copy(update={"budget": 8}).round_ends(10) == [8]
+
+
+def test_a_new_contributor_leaves_the_models_of_the_others_valid(project):
+    pack = load_pack(project["campaign"].images.path)
+    before = draw_plan(CONTRIBUTORS, pack, FINETUNE, 0).set_index("members")["task_id"]
+    more = pd.DataFrame({"player": range(4), "contributor": ["A first", *CONTRIBUTORS["contributor"]]})
+    images = np.concatenate([np.zeros_like(pack.images[:2]), pack.images])
+    wider = ImagePack(images, np.concatenate([[0, 0], pack.players + 1]))
+    after = draw_plan(more, wider, SubsetFinetuneConfig(budget=16, train=STEPS), 0).set_index("members")["task_id"]
+    shared = before.index.intersection(after.index)
+    assert len(shared) == len(before)
+    assert (before[shared] == after[shared]).all()
+    changed = ImagePack(255 - pack.images, pack.players)
+    other = draw_plan(CONTRIBUTORS, changed, FINETUNE, 0).set_index("members")["task_id"]
+    assert [members for members in before.index if other[members] == before[members]] == [""]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from groupshap.attribution.tables import coalition_utilities
 from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.shared import WEIGHTS, Campaign, plain
 from groupshap.engines.base import run_jobs
-from groupshap.games import estimate, evaluations_to_converge, plan_coalitions, relative_standard_error, task_ids
+from groupshap.games import estimate, evaluations_to_converge, plan_coalitions, relative_standard_error
 from groupshap.games.coalitions import coalition_id, replicate_numbers
+from groupshap.image_pack import ImagePack
 from groupshap.members import join_members, split_members
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun, check_disk
@@ -27,23 +30,35 @@ ESTIMATION = "estimation"
 """The split whose coalitions the values are fitted to."""
 
 
-def draw_plan(contributors: pd.DataFrame, config: SubsetFinetuneConfig, root_seed: int) -> pd.DataFrame:
+def draw_plan(
+    contributors: pd.DataFrame, pack: ImagePack, config: SubsetFinetuneConfig, root_seed: int
+) -> pd.DataFrame:
     """The plan of the whole budget, one row per evaluation.
+
+    A task is named by its members' names and images, not by their numbers, so that its model stays valid when other
+    contributors come, go or change their images.
 
     Columns: task_id, split, coalition_id, replicate, n_contributors, members (names, see ``groupshap.members``).
     """
     names = contributors["contributor"].tolist()
     masks = plan_coalitions(len(names), config.budget, seed=seed_for(root_seed, "plan"), law=config.law)
+    digests = np.array([pack.digest(player, name) for player, name in enumerate(names)], dtype=object)
+    replicates = replicate_numbers(masks)
     return pd.DataFrame(
         {
-            "task_id": task_ids(masks),
+            "task_id": [f"{_content_id(digests[mask])}-r{r}" for mask, r in zip(masks, replicates, strict=True)],
             "split": ESTIMATION,
             "coalition_id": [coalition_id(mask) for mask in masks],
-            "replicate": replicate_numbers(masks),
+            "replicate": replicates,
             "n_contributors": masks.sum(axis=1),
             "members": [join_members(names[player] for player in mask.nonzero()[0]) for mask in masks],
         }
     )
+
+
+def _content_id(digests: Iterable[str]) -> str:
+    """First 16 hex digits of the sha256 of the members' digests, in the order in which they are trained on."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def finetune(
@@ -101,7 +116,7 @@ def _finetune_job(
         start=start_model.path,
         reinitialise=not members,
         train=config.train if members else None,
-        seed=seed_for(campaign.root_seed, purpose, row["coalition_id"], int(row["replicate"])),
+        seed=seed_for(campaign.root_seed, purpose, row["task_id"]),
         device=campaign.device,
     )
     return job.model_dump(mode="json")

@@ -21,7 +21,9 @@ def train_base(campaign: Campaign, store: Store, config: BaseTrainingConfig) -> 
     """The dense model, trained on everybody's images."""
     from groupshap.tasks.train import TrainJob, train_task  # noqa: PLC0415 - imports torch
 
-    recipe = campaign.recipe("base", model=plain(config.model), train=plain(config.train))
+    recipe = campaign.recipe(
+        "base", images_sha256=campaign.images.sha256, model=plain(config.model), train=plain(config.train)
+    )
     job = partial(
         TrainJob,
         start=None,
@@ -40,7 +42,11 @@ def prune(campaign: Campaign, store: Store, base_model: FileRef, config: Pruning
     from groupshap.tasks.prune import PruneJob, prune_task  # noqa: PLC0415 - imports torch
 
     pruning = PruningConfig(**config.model_dump(exclude={"recovery"}))
-    run = store.open(campaign.recipe("prune", start_sha256=base_model.sha256, pruning=plain(pruning)))
+    run = store.open(
+        campaign.recipe(
+            "prune", images_sha256=campaign.images.sha256, start_sha256=base_model.sha256, pruning=plain(pruning)
+        )
+    )
     job = partial(
         PruneJob,
         model=base_model.path,
@@ -61,7 +67,9 @@ def recover(
 
     if config.recovery is None:
         return pruned
-    recipe = campaign.recipe("recover", start_sha256=pruned.sha256, train=plain(config.recovery))
+    recipe = campaign.recipe(
+        "recover", images_sha256=campaign.images.sha256, start_sha256=pruned.sha256, train=plain(config.recovery)
+    )
     job = partial(
         TrainJob,
         start=pruned.path,

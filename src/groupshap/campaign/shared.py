@@ -38,7 +38,7 @@ class Campaign:
 
     def recipe(self, stage: str, **settings: Any) -> dict[str, Any]:
         """Everything that the numbers of a stage depend on; where it runs is no part of it."""
-        return {"stage": stage, "root_seed": self.root_seed, "images_sha256": self.images.sha256, **settings}
+        return {"stage": stage, "root_seed": self.root_seed, **settings}
 
 
 def run_single(fn: JobFunction, job: partial[BaseModel], run: StoreRun, task_id: str, n_threads: int) -> FileRef:

@@ -9,15 +9,18 @@ import pandas as pd
 from groupshap.campaign.coalitions import draw_plan, grow
 from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import EngineConfig
+from groupshap.image_pack import load_pack
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed, SubsetFinetuneConfig
 
 __all__ = ["draw_coalitions", "finetune_coalitions"]
 
 
-def draw_coalitions(contributors: pd.DataFrame, config: SubsetFinetuneConfig, root_seed: RootSeed) -> pd.DataFrame:
+def draw_coalitions(
+    contributors: pd.DataFrame, images: FileRef, config: SubsetFinetuneConfig, root_seed: RootSeed
+) -> pd.DataFrame:
     """The plan of the whole budget; empty and grand coalition are ordinary rows."""
-    return draw_plan(contributors, config, root_seed.root)
+    return draw_plan(contributors, load_pack(images.path), config, root_seed.root)
 
 
 def finetune_coalitions(

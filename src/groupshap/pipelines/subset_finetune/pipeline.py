@@ -30,7 +30,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 draw_coalitions,
-                ["contributors", "params:subset_finetune", "params:root_seed"],
+                ["contributors", "images@file", "params:subset_finetune", "params:root_seed"],
                 "coalitions",
                 name="draw_coalitions",
             ),
