@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from groupshap.preflight import KNOWN
@@ -22,7 +21,7 @@ MAY_KNOW_KEDRO = (
     "pipelines/",
     "datasets/",
     "settings.py",
-    "tracking.py",
+    "tracking/",
     "preflight.py",
     "pipeline_registry.py",
     "__main__.py",
@@ -141,9 +140,7 @@ def test_functions_and_files_stay_small():
     assert statistics.median(ordered) < 12
     assert ordered[int(0.9 * len(ordered))] < 40
     assert {name for name, length in lengths.items() if length > 100} <= {"diffusion/training.py:train"}
-    assert {relative(path): n for path in FILES if (n := len(path.read_text("utf-8").splitlines())) > 405} == {
-        relative(SOURCE / "tracking.py"): pytest.approx(480, abs=30)
-    }
+    assert {relative(path): n for path in FILES if (n := len(path.read_text("utf-8").splitlines())) > 405} == {}
 
 
 def test_there_is_one_training_loop():

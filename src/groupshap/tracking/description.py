@@ -1,0 +1,174 @@
+"""What a run found, in plain words: the Markdown that MLflow shows on top of its page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from groupshap.attribution.utilities_table import property_columns
+from groupshap.members import short_name, split_members
+from groupshap.tracking.names import cut
+
+__all__ = ["Findings", "describe_experiment", "describe_run"]
+
+_MAX_CHARS = 5000  # a tag as any other
+_N_COLUMNS = 40
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known at the end of a run; None where the run had nothing to do with it.
+
+    Attributes:
+        utilities: One row per measured model.
+        values: Shapley values with intervals, per property and contributor.
+        diagnostics: One row per property.
+        directions: Property to whether higher values are better.
+    """
+
+    utilities: pd.DataFrame | None = None
+    values: pd.DataFrame | None = None
+    diagnostics: pd.DataFrame | None = None
+    directions: Mapping[str, bool] | None = None
+
+    def metrics(self) -> dict[str, Any]:
+        """What a person asks first: v(∅) and v(N) per property, evaluations, how sure, seconds of work."""
+        metrics: dict[str, Any] = {}
+        if self.utilities is not None:
+            metrics = {name: float(self.utilities[name].sum()) for name in ("train_seconds", "sample_seconds")}
+            metrics["n_evaluations"] = len(self.utilities)
+        if self.diagnostics is not None:
+            for row in self.diagnostics.to_dict("records"):
+                for name in ("v_empty", "v_grand", "relative_standard_error"):
+                    metrics[f"{name}_{row['property']}"] = row[name]
+            metrics["relative_standard_error"] = self.diagnostics["relative_standard_error"].max()
+        return metrics
+
+
+def describe_experiment(experiment_id: str) -> str:
+    """Where to click, for someone who opens the experiment's page for the first time."""
+    return (
+        "**Who gets how much credit for what a diffusion model generates?** One run per `kedro run`; below it one run "
+        f"per measured coalition of contributors: {_coalitions_link(experiment_id, 'all coalitions')}. Open a run for "
+        "its summary; click a column's head to sort. "
+        "Metrics are properties of the generated images; `members` are the contributors of a coalition."
+    )
+
+
+def describe_run(findings: Findings, experiment_id: str, fingerprint: str | None) -> str:
+    """Summary of a run in Markdown: values, best coalitions, and how to ask for more.
+
+    Args:
+        findings: What the run found.
+        experiment_id: For the links to MLflow's own pages.
+        fingerprint: Of the measured models; they may lie below an earlier run that measured them.
+    """
+    parts = []
+    if findings.values is not None and findings.diagnostics is not None and findings.directions is not None:
+        parts.append(_values_part(findings.values, findings.diagnostics, findings.directions))
+    if findings.utilities is not None and fingerprint is not None:
+        parts.append(_coalitions_part(findings.utilities, findings.directions or {}, experiment_id, fingerprint))
+        parts.append(_queries_part(property_columns(findings.utilities), fingerprint))
+    if not parts:
+        parts.append("A run of a part of the flow: it measured no models and estimated no values.")
+    return cut("\n\n".join(parts), _MAX_CHARS)
+
+
+def _values_part(values: pd.DataFrame, diagnostics: pd.DataFrame, directions: Mapping[str, bool]) -> str:
+    """One row per property: from nobody to everybody, and who made the difference."""
+    lines = [
+        f"**Credit of {values['contributor'].nunique()} contributors**, with intervals. "
+        "The values of a property sum to everybody minus nobody.",
+        "",
+        "| property | better | nobody | everybody | helped most | helped least | largest error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in diagnostics.to_dict("records"):
+        name = row["property"]
+        order = values[values["property"] == name].sort_values(
+            "shapley_value", ascending=not directions[name], kind="stable"
+        )
+        most, least = order.iloc[0], order.iloc[-1]
+        lines.append(
+            f"| {name} | {'higher' if directions[name] else 'lower'} | {row['v_empty']:.4g} | {row['v_grand']:.4g} | "
+            f"{_value(most)} | {_value(least)} | {_error(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def _value(row: pd.Series) -> str:
+    return f"{_name(row['contributor'])} {row['shapley_value']:+.3g} [{row['ci_low']:+.3g}, {row['ci_high']:+.3g}]"
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    error = row["relative_standard_error"]
+    share = f"{100 * error:.3g} % of the range" if math.isfinite(error) else "unknown"
+    return f"{share}, {'converged' if row['is_converged'] else 'not converged: raise the budget'}"
+
+
+def _coalitions_part(
+    utilities: pd.DataFrame, directions: Mapping[str, bool], experiment_id: str, fingerprint: str
+) -> str:
+    """The best coalition per property and its members, with a link to all of them in that order."""
+    n_contributors = int(utilities["n_contributors"].max())
+    lines = [f"**Best of {len(utilities)} measured coalitions**", ""]
+    for name in property_columns(utilities):
+        if name not in directions:
+            continue
+        best = utilities.loc[utilities[name].idxmax() if directions[name] else utilities[name].idxmin()]
+        link = _coalitions_link(experiment_id, "all, best first", fingerprint, name, ascending=not directions[name])
+        members = ", ".join(_name(member) for member in split_members(best["members"])[:8]) or "nobody"
+        more = f", and {best['n_contributors'] - 8} more" if best["n_contributors"] > 8 else ""
+        lines.append(
+            f"- **{name}** {best[name]:.4g}, {best['split']} · {best['n_contributors']} of {n_contributors}: "
+            f"{members}{more} ({link})"
+        )
+    return "\n".join(lines)
+
+
+def _queries_part(properties: list[str], fingerprint: str) -> str:
+    """What to type into the search field of the experiment, and the same in Python."""
+    search = f"tags.kind = 'coalition' and tags.fingerprint = '{fingerprint}'"
+    return f"""**Ask for more**: type into the search field of the experiment
+
+- `{search}`: the coalitions of this run
+- `{search} and metrics.n_contributors < 4`: what few contributors can do
+- `tags.kind = 'kedro_run'`: every run with its parameters
+
+or in Python:
+
+```python
+import mlflow
+from groupshap.tracking import compare, shapley_values, utilities
+
+mlflow.search_runs(experiment_names=["groupshap"], filter_string="{search}",
+                   order_by=["metrics.{properties[0]} DESC"])
+utilities("latest")  # this table again, from the store alone
+```"""
+
+
+def _coalitions_link(
+    experiment_id: str,
+    text: str,
+    fingerprint: str | None = None,
+    sort_by: str | None = None,
+    *,
+    ascending: bool = False,
+) -> str:
+    """A link within MLflow's page, wherever its server is: the coalitions, sorted."""
+    search = "tags.kind = 'coalition'" + (f" and tags.fingerprint = '{fingerprint}'" if fingerprint else "")
+    order = (
+        f"&orderByKey={quote(f'metrics.`{sort_by}`')}&orderByAsc={'true' if ascending else 'false'}" if sort_by else ""
+    )
+    return f"[{text}](#/experiments/{experiment_id}/runs?searchFilter={quote(search)}{order})"
+
+
+def _name(name: str) -> str:
+    """A contributor's name, whatever characters it holds, as text in Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()<>#|!~])", r"\\\1", short_name(name, _N_COLUMNS))
