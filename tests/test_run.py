@@ -175,6 +175,10 @@ def test_mlflow_answers_the_questions_of_the_readme(finished, monkeypatch):
         ("data_grouping.source=flickr", "avatars"),
         ("data_grouping.source=image_folder,data_grouping.path=/does/not/exist", "/does/not/exist"),
         ("data_grouping.image_size=9", "multiple of 2"),
+        ("subset_finetune.budget=4", "plan_coalitions(6, 10"),
+        ("shapley_estimation.estimator=exact", "budget"),
+        ("property_eval.properties.diversity_label_column=nope", "source_contributor"),
+        ("property_eval.sampler.n_steps=20,base_training.model.n_noise_levels=10", "at most"),
     ],
 )
 def test_bad_input_gets_one_message_before_any_training(finished, params, expected):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,21 +13,27 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 from kedro.validation import ParameterValidationError
 
+from groupshap.attribution.config import EstimationConfig
 from groupshap.errors import UserError
+from groupshap.games import estimate, plan_coalitions
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.properties.base import PropertyError, resolve_properties
-from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig
+from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig, SubsetFinetuneConfig
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
 
-__all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_parameters"]
+__all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_label_column", "check_parameters", "check_plan"]
 
 # A list, because `kedro run --pipelines x` imports only x; a test holds it against what all nodes read.
 KNOWN = (
     "root_seed", "device", "engine", "data_grouping", "base_training", "pruning", "subset_finetune", "property_eval",
-    "shapley_estimation",
+    "shapley_estimation", "reporting",
 )  # fmt: skip
+
+
+_N_ALWAYS_ENOUGH = 64
+"""Evaluations that the default estimators take for any number of contributors."""
 
 
 class ParameterProblems(UserError, ValueError):  # noqa: N818 - it says what it holds
@@ -60,12 +66,33 @@ class PreflightHooks:
         if self._context is not None:
             check_parameters(dict(self._context.config_loader["parameters"]))
 
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Check what depends on the data as soon as they are known, before anything is trained.
+
+        Raises:
+            ParameterProblems: see :func:`check_plan` and :func:`check_label_column`.
+        """
+        if self._context is None or dataset_name not in ("contributors", "image_table@table"):
+            return
+        parameters = self._context.config_loader["parameters"]
+        if dataset_name == "contributors":
+            finetuning = SubsetFinetuneConfig(**parameters["subset_finetune"])
+            check_plan(len(data), finetuning, EstimationConfig(**parameters["shapley_estimation"]))
+        else:
+            check_label_column(data.columns, PropertyEvalConfig(**parameters["property_eval"]))
+
 
 def _show(
     otherwise: Callable[..., object], kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """Print the message alone where it says everything; the log still holds the name of the node."""
-    if isinstance(error, UserError | DatasetError | ParameterValidationError):
+    expected = isinstance(error, UserError | ParameterValidationError)
+    # A dataset's refusal, unless a bug hides behind it.
+    expected |= isinstance(error, DatasetError) and (
+        error.__cause__ is None or isinstance(error.__cause__, OSError | ValueError)
+    )
+    if expected:
         sys.stderr.write(f"\n{kind.__name__}: {error}\n")
     else:
         otherwise(kind, error, trace)
@@ -77,14 +104,51 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     Raises:
         ParameterProblems: all problems.
     """
+    data = DataGroupingConfig(**parameters["data_grouping"])
+    base = BaseTrainingConfig(**parameters["base_training"])
+    measuring = PropertyEvalConfig(**parameters["property_eval"])
     problems = [_unknown(key) for key in parameters if key not in KNOWN]
-    if not problems:
-        problems += _size_problem(
-            DataGroupingConfig(**parameters["data_grouping"]), BaseTrainingConfig(**parameters["base_training"])
-        )
-        problems += _property_problem(PropertyEvalConfig(**parameters["property_eval"]))
+    problems += [*_size_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
+    problems += _device_problem(parameters["device"])
     if problems:
         raise ParameterProblems(problems)
+
+
+def check_plan(n_contributors: int, finetuning: SubsetFinetuneConfig, estimation: EstimationConfig) -> None:
+    """Refuse a budget that is too small for the estimator, by estimating a game whose utilities are the sizes.
+
+    Raises:
+        ParameterProblems: what is missing, and the smallest sufficient plan.
+    """
+    if finetuning.budget > _N_ALWAYS_ENOUGH and estimation.estimator in ("gp", "size_adjusted"):
+        return
+    plan = plan_coalitions(n_contributors, finetuning.budget, seed=0, law=finetuning.law)
+    try:
+        estimate(plan, plan.sum(axis=1).astype(float), estimator=estimation.estimator, n_bootstrap=2)
+    except ValueError as error:
+        raise ParameterProblems(
+            [
+                f"`subset_finetune.budget` is {finetuning.budget}, which is not enough for {n_contributors} "
+                f"contributors and `shapley_estimation.estimator` = {estimation.estimator}: {error}"
+            ]
+        ) from error
+
+
+def check_label_column(columns: Iterable[str], measuring: PropertyEvalConfig) -> None:
+    """Refuse a label column that the images do not have.
+
+    Raises:
+        ParameterProblems: the columns there are.
+    """
+    wanted = measuring.properties.diversity_label_column
+    columns = list(columns)
+    if wanted not in ("auto", "none", *columns):
+        raise ParameterProblems(
+            [
+                f"`property_eval.properties.diversity_label_column` is {wanted!r}: expected auto, none or a column of "
+                f"the images, {', '.join(columns)}."
+            ]
+        )
 
 
 def _unknown(key: str) -> str:
@@ -100,6 +164,27 @@ def _size_problem(data: DataGroupingConfig, base: BaseTrainingConfig) -> list[st
         f"`data_grouping.image_size` is {data.image_size}: expected a multiple of {base.model.side_multiple}, because "
         f"the U-Net of `base_training.model` halves the side {len(base.model.block_out_channels) - 1} times."
     ]
+
+
+def _sampler_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) -> list[str]:
+    if measuring.sampler.n_steps <= base.model.n_noise_levels:
+        return []
+    return [
+        f"`property_eval.sampler.n_steps` is {measuring.sampler.n_steps}: expected at most "
+        f"`base_training.model.n_noise_levels` = {base.model.n_noise_levels}."
+    ]
+
+
+def _device_problem(device: str) -> list[str]:
+    if device != "cuda":
+        return []
+    from groupshap.diffusion.base import DeviceError, resolve_device  # noqa: PLC0415 - imports torch
+
+    try:
+        resolve_device("cuda")
+    except DeviceError as error:
+        return [str(error)]
+    return []
 
 
 def _property_problem(measuring: PropertyEvalConfig) -> list[str]:

@@ -15,7 +15,7 @@ __all__ = ["generator_for", "seed_for"]
 
 
 def seed_for(root_seed: int, purpose: str, *keys: int | str) -> int:
-    """Seed in [0, 2**63) for one purpose, for example ``seed_for(0, "finetune", coalition_id, replicate)``."""
+    """Seed in [0, 2**63) for one purpose, for example ``seed_for(0, "finetune", task_id)``."""
     address = json.dumps([int(root_seed), purpose, *keys], separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "big") >> 1
 

@@ -323,6 +323,11 @@ class StoreRun:
         """
         return self.manifest([task_id])[0]
 
+    def committed(self) -> list[Record]:
+        """The records of all committed tasks, planned or not, sorted by task id."""
+        found = (self._load(path.parent.name) for path in sorted(self.folder.glob(f"*/{RECORD_NAME}")))
+        return [record for record in found if record is not None]
+
     def missing(self, task_ids: Iterable[str]) -> list[str]:
         """Those of the planned tasks that are not committed, in the given order."""
         return [task_id for task_id in task_ids if not self.is_committed(task_id)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from groupshap.campaign.coalitions import draw_plan, finetune
+from groupshap.campaign.coalitions import draw_plan, finetune, with_committed
 from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.models import prune, recover, train_base
 from groupshap.campaign.shared import Campaign
@@ -17,7 +18,7 @@ from groupshap.engines.base import EngineConfig, JobsFailedError
 from groupshap.image_pack import ImagePack, load_pack, save_pack
 from groupshap.model_file import read_description
 from groupshap.properties.config import PropertiesConfig
-from groupshap.store import FileRef, Store
+from groupshap.store import FileRef, Store, StoreRun
 from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig, PruningStageConfig, SubsetFinetuneConfig
 
 STEPS = TrainConfig(n_steps=2, batch_size=4)
@@ -77,11 +78,26 @@ def test_a_truncated_model_is_made_again_with_the_same_bits_and_others_are_not(p
     assert again["checkpoint_sha256"].tolist() == manifest["checkpoint_sha256"].tolist()
 
 
-def test_batches_of_the_sampler_change_no_fingerprint_and_numbers_of_images_do(project):
+def test_what_changes_numbers_changes_the_fingerprint_and_what_does_not_does_not(project):
     _, measured = run(project)
-    _, same = run(project, measuring=MEASURE.model_copy(update={"sampler": SamplerConfig(n_steps=2, batch_size=2)}))
-    _, other = run(project, measuring=MEASURE.model_copy(update={"n_images": 6}))
-    assert same["fingerprint"].unique() == measured["fingerprint"].unique() != other["fingerprint"].unique()
+    other = {"n_images": 6}, {"sampler": SamplerConfig(n_steps=3)}
+    fingerprints = [run(project, measuring=MEASURE.model_copy(update=update))[1]["fingerprint"][0] for update in other]
+    assert len({measured["fingerprint"][0], *fingerprints}) == 3
+    elsewhere = {**project, "campaign": replace(project["campaign"], engine=EngineConfig(kind="local", n_workers=1))}
+    assert run(elsewhere)[1]["fingerprint"].equals(measured["fingerprint"])
+
+
+def test_a_model_with_other_bits_is_measured_again(project, caplog):
+    manifest, measured = run(project)
+    record = Path(manifest["checkpoint"][3]).with_name("record.json")
+    text = record.read_text()
+    caplog.set_level("INFO", logger="groupshap")
+    try:
+        record.write_text(text.replace(manifest["checkpoint_sha256"][3], "0" * 64))
+        assert "5 re-used, 1 to measure" in (run(project), caplog.text)[1]
+    finally:
+        record.write_text(text)
+        assert run(project)[1]["colourfulness"].tolist() == measured["colourfulness"].tolist()
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "diff_pruning"])
@@ -121,7 +137,9 @@ def test_an_incomplete_table_is_refused_by_name(project):
     with pytest.raises(ValueError, match=f"measured twice: {second}"):
         assemble(manifest, pd.concat([measured, measured.iloc[1:2]]))
     with pytest.raises(ValueError, match=f"not planned: {second}"):
-        assemble(manifest.drop(index=1), measured)
+        assemble(manifest.drop(index=1).assign(n_planned=5), measured)
+    with pytest.raises(ValueError, match="5 rows instead of 6"):
+        assemble(manifest.head(5), measured.head(5))
     damaged = measured.assign(colourfulness=[float("inf"), *measured["colourfulness"][1:]])
     with pytest.raises(ValueError, match=f"not finite: colourfulness of {first}"):
         assemble(manifest, damaged)
@@ -148,3 +166,23 @@ def test_a_new_contributor_leaves_the_models_of_the_others_valid(project):
     changed = ImagePack(255 - pack.images, pack.players)
     other = draw_plan(CONTRIBUTORS, changed, FINETUNE, 0).set_index("members")["task_id"]
     assert [members for members in before.index if other[members] == before[members]] == [""]
+
+
+def test_finished_coalitions_of_another_plan_are_used_if_their_images_are_the_same(project):
+    run(project)
+    pack = load_pack(project["campaign"].images.path)
+    more = pd.DataFrame({"player": range(4), "contributor": ["A first", *CONTRIBUTORS["contributor"]]})
+    images = np.concatenate([np.zeros_like(pack.images[:2]), pack.images])
+    wider = ImagePack(images, np.concatenate([[0, 0], pack.players + 1]))
+    changed = ImagePack(np.concatenate([images[:2], 255 - pack.images]), wider.players)
+    (folder,) = [path for path in (project["folder"] / "models").iterdir() if path.is_dir()]
+    models = StoreRun(folder)
+    config = SubsetFinetuneConfig(budget=12, train=STEPS)
+    plan = draw_plan(more, wider, config, 1)
+    extended = with_committed(plan, models, more, wider)
+    committed = {record["task_id"] for record in models.committed()}
+    assert len(extended) == 12
+    assert extended["task_id"].is_unique
+    assert committed <= set(extended["task_id"])
+    assert extended.head(2).equals(plan.head(2)), "empty and grand coalition come first"
+    assert not (committed - set(plan["task_id"])) & set(with_committed(plan, models, more, changed)["task_id"])

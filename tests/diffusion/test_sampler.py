@@ -9,16 +9,17 @@ import torch
 from groupshap.diffusion.base import family_of
 from groupshap.diffusion.config import ModelConfig, SamplerConfig
 from groupshap.diffusion.grid import draw_grid
-from groupshap.diffusion.sampler import noise_of, sample, sample_all
+from groupshap.diffusion.sampler import NotFiniteError, noise_of, sample, sample_all
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(block_out_channels=(8, 16), norm_num_groups=4)
 
 
 class OneImage:
-    """A family that knows the only image of its data set: its optimal prediction has a closed form."""
+    """A family that knows the only image of its data set, so its optimal prediction is known; here plus an error."""
 
-    def __init__(self, prediction, image):
+    def __init__(self, prediction, image, error=0.0):
+        self._error = error * torch.randn((1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
         self._family = family_of(TINY.model_copy(update={"prediction": prediction}), (3, 8, 8))
         self._image = self._family.encode(image)
 
@@ -29,8 +30,8 @@ class OneImage:
         level = self._family.noise.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
         noise = (noisy - level.sqrt() * self._image) / (1 - level).sqrt()
         if self._family.noise.config.prediction_type == "epsilon":
-            return noise
-        return level.sqrt() * noise - (1 - level).sqrt() * self._image
+            return noise + self._error
+        return level.sqrt() * noise - (1 - level).sqrt() * self._image + self._error
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
@@ -41,6 +42,23 @@ def test_a_perfect_model_of_one_image_generates_it(solver, prediction):
     made = sample_all(family, torch.nn.Identity(), [1, 2, 3], SamplerConfig(solver=solver, n_steps=12), device=CPU)
     assert made.dtype == np.uint8
     assert np.abs(made.astype(int) - image).max() <= 2
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_small_error_of_the_prediction_stays_small(solver, prediction):
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)
+    family = OneImage(prediction, image, error=0.02)
+    made = sample_all(family, torch.nn.Identity(), [1, 2, 3], SamplerConfig(solver=solver, n_steps=10), device=CPU)
+    assert np.sqrt(np.mean((made.astype(float) - image) ** 2)) < 25
+
+
+def test_images_that_are_not_finite_are_refused():
+    family = family_of(TINY, (3, 8, 8))
+    model = family.initialise(0)
+    model.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(NotFiniteError):
+        sample_all(family, model, [1], SamplerConfig(n_steps=1), device=CPU)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])

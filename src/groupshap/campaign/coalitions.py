@@ -12,17 +12,17 @@ import pandas as pd
 
 from groupshap.attribution.tables import coalition_utilities
 from groupshap.campaign.measuring import assemble, measure_models
-from groupshap.campaign.shared import WEIGHTS, Campaign, plain
+from groupshap.campaign.shared import Campaign, plain
 from groupshap.engines.base import run_jobs
 from groupshap.games import estimate, evaluations_to_converge, plan_coalitions, relative_standard_error
 from groupshap.games.coalitions import coalition_id, replicate_numbers
-from groupshap.image_pack import ImagePack
+from groupshap.image_pack import ImagePack, load_pack
 from groupshap.members import join_members, split_members
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun, check_disk
-from groupshap.tasks.config import PropertyEvalConfig, SubsetFinetuneConfig
+from groupshap.tasks.config import WEIGHTS, PropertyEvalConfig, SubsetFinetuneConfig
 
-__all__ = ["ESTIMATION", "draw_plan", "finetune", "grow"]
+__all__ = ["ESTIMATION", "draw_plan", "finetune", "grow", "with_committed"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,27 +72,63 @@ def finetune(
     """Fine-tune the start model on every coalition of the plan that is not committed yet.
 
     Returns:
-        The plan with train_seconds, models_fingerprint, checkpoint (absolute path) and checkpoint_sha256.
+        The plan with n_planned (its length), train_seconds, models_fingerprint, checkpoint (absolute path) and checkpoint_sha256.
 
     Raises:
         JobsFailedError: some failed; all others are committed.
     """
     from groupshap.tasks.train import train_task  # noqa: PLC0415 - imports torch
 
-    run = store.open(campaign.recipe("finetune", start_sha256=start_model.sha256, train=plain(config.train)))
+    run = _models_of(campaign, store, start_model, config)
     todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
-    logger.info("Coalitions: %d planned, %d re-used, %d to fine-tune.", len(plan), len(plan) - len(todo), len(todo))
+    _announce(run, plan, todo, campaign.engine.n_jobs_at_once())
     check_disk(store.root, len(todo) * start_model.path.stat().st_size, f"checkpoints of {len(todo)} coalitions")
     players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
     jobs = [_finetune_job(campaign, run, start_model, row, players, config) for row in todo.to_dict("records")]
     run_jobs(train_task, jobs, campaign.engine, label="fine-tuning coalitions")
     records = run.manifest(plan["task_id"])
     return plan.assign(
+        n_planned=len(plan),
         train_seconds=[record["train_seconds"] for record in records],
         models_fingerprint=run.fingerprint,
         checkpoint=[str(run.task_folder(task_id) / WEIGHTS) for task_id in plan["task_id"]],
         checkpoint_sha256=[record["files"][WEIGHTS]["sha256"] for record in records],
     )
+
+
+def _models_of(campaign: Campaign, store: Store, start_model: FileRef, config: SubsetFinetuneConfig) -> StoreRun:
+    """The coalition models of one recipe. The images are no part of it: they are in the tasks' names."""
+    settings = {"start_sha256": start_model.sha256, "train": plain(config.train)}
+    return store.open(campaign.recipe("finetune", campaign.n_threads, **settings))
+
+
+def _announce(run: StoreRun, plan: pd.DataFrame, todo: pd.DataFrame, n_at_once: int) -> None:
+    """Say what will be computed, and how long it will take if that is known, before it is."""
+    done = [run.record(task_id)["train_seconds"] for task_id in plan["task_id"] if task_id not in set(todo["task_id"])]
+    trained = [seconds for seconds in done if seconds > 0]
+    expected = f", about {len(todo) * np.mean(trained) / n_at_once:.0f} s" if trained and len(todo) else ""
+    logger.info("Coalitions: %d planned, %d re-used, %d to fine-tune%s.", len(plan), len(done), len(todo), expected)
+
+
+def with_committed(plan: pd.DataFrame, run: StoreRun, contributors: pd.DataFrame, pack: ImagePack) -> pd.DataFrame:
+    """The plan with finished coalitions that it does not name, right after its end points; the length stays.
+
+    Only coalitions of present contributors whose images have not changed: their names and images make the task's name.
+    """
+    names = contributors["contributor"].tolist()
+    digests = {name: pack.digest(player, name) for player, name in enumerate(names)}
+    rows = []
+    for record in run.committed():
+        members = record.get("members")
+        if members is None or not set(members) <= set(names) or record["task_id"] in set(plan["task_id"]):
+            continue
+        content, _, replicate = record["task_id"].rpartition("-r")
+        if content == _content_id(digests[name] for name in members):
+            mask = np.isin(names, members)
+            rows.append([record["task_id"], ESTIMATION, coalition_id(mask), int(replicate), len(members)])
+            rows[-1].append(join_members(members))
+    extra = pd.DataFrame(rows, columns=list(plan)).sort_values("task_id")
+    return pd.concat([plan.head(2), extra, plan.iloc[2:]], ignore_index=True).head(len(plan))
 
 
 def _finetune_job(
@@ -106,13 +142,15 @@ def _finetune_job(
     """One coalition as a job; the empty one is the pruned architecture with random weights, untrained."""
     from groupshap.tasks.train import TrainJob  # noqa: PLC0415 - imports torch
 
-    members = [players[name] for name in split_members(row["members"])]
+    names = split_members(row["members"])
+    members = [players[name] for name in names]
     purpose = "finetune" if members else "initialise"
     job = TrainJob(
         task_id=row["task_id"],
         folder=run.task_folder(row["task_id"]),
         images=campaign.images.path,
         members=members,
+        names=names,
         start=start_model.path,
         reinitialise=not members,
         train=config.train if members else None,
@@ -124,46 +162,57 @@ def _finetune_job(
 
 def grow(
     campaign: Campaign,
-    stores: tuple[Store, Store],
-    start_model: FileRef,
-    image_table: FileRef,
     plan: pd.DataFrame,
     contributors: pd.DataFrame,
-    configs: tuple[SubsetFinetuneConfig, PropertyEvalConfig],
+    config: SubsetFinetuneConfig,
+    *,
+    models: Store,
+    records: Store,
+    start_model: FileRef,
+    image_table: FileRef,
+    measuring: PropertyEvalConfig,
+    estimator: str,
 ) -> pd.DataFrame:
     """Fine-tune the plan, in rounds if an error target is set: measure, estimate, stop when the target is met.
 
     Args:
         campaign: What all stages share.
-        stores: Of coalition models and of property records.
-        start_model: The pruned, recovered model.
-        image_table: Parquet file with one row per image.
         plan: The whole budget, see :func:`draw_plan`.
         contributors: One row per player.
-        configs: Of fine-tuning and of measuring.
+        config: Of the fine-tuning.
+        models: Store of the coalitions' models.
+        records: Store of their measured properties.
+        start_model: The pruned, recovered model.
+        image_table: Parquet file with one row per image.
+        measuring: What is measured between rounds.
+        estimator: Whose standard errors have to meet the target.
 
     Returns:
         The manifest of :func:`finetune` for the rows that were needed.
     """
-    config, measuring = configs
+    if config.reuse_committed:
+        run = _models_of(campaign, models, start_model, config)
+        plan = with_committed(plan, run, contributors, load_pack(campaign.images.path))
     for n_rows in config.round_ends(len(contributors)):
-        manifest = finetune(campaign, stores[0], start_model, plan.head(n_rows), contributors, config)
+        manifest = finetune(campaign, models, start_model, plan.head(n_rows), contributors, config)
         if config.target_relative_error is None or n_rows == config.budget:
             return manifest
-        measured = measure_models(campaign, stores[1], manifest, image_table, measuring)
-        if _is_precise_enough(assemble(manifest, measured), contributors, config):
+        measured = measure_models(campaign, records, manifest, image_table, measuring)
+        if _is_precise_enough(assemble(manifest, measured), contributors, config, estimator):
             return manifest
     raise AssertionError("the last round is the budget")
 
 
-def _is_precise_enough(utilities: pd.DataFrame, contributors: pd.DataFrame, config: SubsetFinetuneConfig) -> bool:
+def _is_precise_enough(
+    utilities: pd.DataFrame, contributors: pd.DataFrame, config: SubsetFinetuneConfig, estimator: str
+) -> bool:
     """Whether every property meets the error target; logs where each stands and what it would cost to go on."""
     target = config.target_relative_error or 0.0
     masks, by_property = coalition_utilities(utilities, contributors, ESTIMATION)
     seconds = float((utilities["train_seconds"] + utilities["sample_seconds"]).mean())
     errors = {}
     for name, values in by_property.items():
-        shapley = estimate(masks, values, law=config.law)
+        shapley = estimate(masks, values, estimator=estimator, law=config.law)
         errors[name] = relative_standard_error(shapley)
         more = evaluations_to_converge(shapley, target)
         logger.info(

@@ -6,19 +6,23 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from groupshap.campaign.shared import Campaign, file_of
+from groupshap.campaign.shared import Campaign, file_of, plain
 from groupshap.engines.base import run_jobs
+from groupshap.errors import UserError
 from groupshap.properties.base import properties_recipe
 from groupshap.store import FileRef, Store, StoreRun
-from groupshap.tasks.config import PropertyEvalConfig
+from groupshap.tasks.config import REFERENCE, PropertyEvalConfig
 
-__all__ = ["assemble", "measure_models"]
+__all__ = ["IncompleteError", "assemble", "measure_models"]
 
 logger = logging.getLogger(__name__)
 
-REFERENCE = "reference.safetensors"
+
+class IncompleteError(UserError, ValueError):
+    """The utilities are not complete."""
 
 
 def measure_models(
@@ -37,13 +41,15 @@ def measure_models(
     reference = _fit_properties(campaign, store, image_table, config)
     settings = {
         "n_images": config.n_images,
-        "sampler": config.sampler.model_dump(mode="json", exclude={"batch_size"}),
+        "sampler": plain(config.sampler),
         "properties": properties_recipe(config.properties),
         "reference_sha256": reference.sha256,
     }
     (models_fingerprint,) = manifest["models_fingerprint"].unique()
-    run = store.open(campaign.recipe("measure", models_fingerprint=models_fingerprint, **settings))
-    todo = manifest[manifest["task_id"].isin(run.missing(manifest["task_id"]))]
+    data = {"images_sha256": campaign.images.sha256, "models_fingerprint": models_fingerprint}
+    run = store.open(campaign.recipe("measure", campaign.n_threads, **data, **settings))
+    measured = [_is_measured(run, row) for row in manifest.to_dict("records")]
+    todo = manifest[~np.array(measured)]
     logger.info("Models: %d planned, %d re-used, %d to measure.", len(manifest), len(manifest) - len(todo), len(todo))
     jobs = [_measure_job(campaign, run, reference, row, config) for row in todo.to_dict("records")]
     run_jobs(measure_task, jobs, campaign.engine, label="measuring models")
@@ -54,6 +60,13 @@ def measure_models(
         measure_seconds=[record["measure_seconds"] for record in records],
         fingerprint=run.fingerprint,
     )
+
+
+def _is_measured(run: StoreRun, row: Mapping[str, Any]) -> bool:
+    """Whether there is a measurement of these very weights: a model that was made again may have other bits."""
+    if not run.is_committed(row["task_id"]):
+        return False
+    return run.record(row["task_id"])["model_sha256"] == row["checkpoint_sha256"]
 
 
 def _fit_properties(campaign: Campaign, store: Store, image_table: FileRef, config: PropertyEvalConfig) -> FileRef:
@@ -89,6 +102,7 @@ def _measure_job(
         folder=run.task_folder(row["task_id"]),
         properties=config.properties,
         model=row["checkpoint"],
+        model_sha256=row["checkpoint_sha256"],
         reference=reference.path,
         n_images=config.n_images,
         sampler=config.sampler,
@@ -105,7 +119,8 @@ def assemble(manifest: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     fingerprint.
 
     Raises:
-        ValueError: planned rows without a measurement, measured twice or not planned, or non-finite values, all named.
+        IncompleteError: planned rows without a measurement, measured twice or not planned, non-finite values, or a
+            manifest that lost rows; all named.
     """
     planned, found = manifest["task_id"].tolist(), measured["task_id"].tolist()
     known = {*manifest, "sample_seconds", "measure_seconds", "fingerprint"}
@@ -120,11 +135,14 @@ def assemble(manifest: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
             f"{name} of {found[row]}" for name in properties for row in infinite[name].to_numpy().nonzero()[0]
         ],
     }
+    n_planned = int(manifest["n_planned"].iloc[0]) if len(manifest) else 0
+    if n_planned != len(planned) or not n_planned:
+        problems["manifest"] = [f"{len(planned)} rows instead of {n_planned}"]
     named = [
         f"{what}: {', '.join(map(str, which[:10]))} ({len(which)} in all)" for what, which in problems.items() if which
     ]
     if named or not properties:
-        raise ValueError(
+        raise IncompleteError(
             f"The utilities of {len(planned)} planned evaluations are incomplete; {'; '.join(named) or 'no property'}. "
             "Run `kedro run --pipelines subset_finetune,property_eval` again; what is committed is kept."
         )

@@ -8,7 +8,7 @@ from typing import Any
 from groupshap.campaign.shared import Campaign, plain, run_single
 from groupshap.pruning.config import PruningConfig
 from groupshap.seeds import seed_for
-from groupshap.store import FileRef, Record, Store, check_disk
+from groupshap.store import FileRef, Record, Store
 from groupshap.tasks.config import BaseTrainingConfig, PruningStageConfig
 
 __all__ = ["prune", "recover", "train_base"]
@@ -21,9 +21,8 @@ def train_base(campaign: Campaign, store: Store, config: BaseTrainingConfig) -> 
     """The dense model, trained on everybody's images."""
     from groupshap.tasks.train import TrainJob, train_task  # noqa: PLC0415 - imports torch
 
-    recipe = campaign.recipe(
-        "base", images_sha256=campaign.images.sha256, model=plain(config.model), train=plain(config.train)
-    )
+    data = {"images_sha256": campaign.images.sha256}
+    recipe = campaign.recipe("base", config.n_threads, **data, model=plain(config.model), train=plain(config.train))
     job = partial(
         TrainJob,
         start=None,
@@ -33,8 +32,9 @@ def train_base(campaign: Campaign, store: Store, config: BaseTrainingConfig) -> 
         label="training the base model",
         **_on_all_data(campaign, config),
     )
-    check_disk(store.root, _LEAST_BYTES, "the base model and its training state")
-    return run_single(train_task, job, store.open(recipe), "base", config.n_threads)
+    return run_single(
+        train_task, job, store.open(recipe), "base", n_threads=config.n_threads, needed_bytes=_LEAST_BYTES
+    )
 
 
 def prune(campaign: Campaign, store: Store, base_model: FileRef, config: PruningStageConfig) -> tuple[FileRef, Record]:
@@ -42,11 +42,8 @@ def prune(campaign: Campaign, store: Store, base_model: FileRef, config: Pruning
     from groupshap.tasks.prune import PruneJob, prune_task  # noqa: PLC0415 - imports torch
 
     pruning = PruningConfig(**config.model_dump(exclude={"recovery"}))
-    run = store.open(
-        campaign.recipe(
-            "prune", images_sha256=campaign.images.sha256, start_sha256=base_model.sha256, pruning=plain(pruning)
-        )
-    )
+    data = {"images_sha256": campaign.images.sha256, "start_sha256": base_model.sha256}
+    run = store.open(campaign.recipe("prune", 1, **data, pruning=plain(pruning)))
     job = partial(
         PruneJob,
         model=base_model.path,
@@ -55,7 +52,7 @@ def prune(campaign: Campaign, store: Store, base_model: FileRef, config: Pruning
         seed=seed_for(campaign.root_seed, "prune"),
         device=campaign.device,
     )
-    pruned = run_single(prune_task, job, run, "pruned", n_threads=1)
+    pruned = run_single(prune_task, job, run, "pruned", n_threads=1, needed_bytes=base_model.path.stat().st_size)
     return pruned, run.record("pruned")["report"]
 
 
@@ -67,9 +64,8 @@ def recover(
 
     if config.recovery is None:
         return pruned
-    recipe = campaign.recipe(
-        "recover", images_sha256=campaign.images.sha256, start_sha256=pruned.sha256, train=plain(config.recovery)
-    )
+    data = {"images_sha256": campaign.images.sha256, "start_sha256": pruned.sha256}
+    recipe = campaign.recipe("recover", base.n_threads, **data, train=plain(config.recovery))
     job = partial(
         TrainJob,
         start=pruned.path,
@@ -78,8 +74,9 @@ def recover(
         label="recovering the pruned model",
         **_on_all_data(campaign, base),
     )
-    check_disk(store.root, _TRAINING_STATE_FACTOR * pruned.path.stat().st_size, "the recovered model")
-    return run_single(train_task, job, Store(store.root / "recovery").open(recipe), "recovered", base.n_threads)
+    run = Store(store.root / "recovery").open(recipe)
+    needed_bytes = _TRAINING_STATE_FACTOR * pruned.path.stat().st_size
+    return run_single(train_task, job, run, "recovered", n_threads=base.n_threads, needed_bytes=needed_bytes)
 
 
 def _on_all_data(campaign: Campaign, config: BaseTrainingConfig) -> dict[str, Any]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from groupshap.engines.base import EngineConfig, JobFunction, threads
-from groupshap.store import FileRef, StoreRun
+from groupshap.store import FileRef, StoreRun, check_disk
+from groupshap.tasks.config import TRAINING_STATE, WEIGHTS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["WEIGHTS", "Campaign", "file_of", "plain", "run_single"]
+__all__ = ["Campaign", "file_of", "plain", "run_single"]
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "weights.safetensors"
+_FORMAT = 1  # raised whenever our code starts to give other numbers for the same settings
+_LIBRARIES = ("torch", "diffusers")
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,43 @@ class Campaign:
     device: str
     engine: EngineConfig = field(default_factory=EngineConfig)
 
-    def recipe(self, stage: str, **settings: Any) -> dict[str, Any]:
-        """Everything that the numbers of a stage depend on; where it runs is no part of it."""
-        return {"stage": stage, "root_seed": self.root_seed, **settings}
+    def recipe(self, stage: str, n_threads: int, **settings: Any) -> dict[str, Any]:
+        """Everything that the numbers of a stage depend on.
+
+        Engine and number of workers are no part of it; threads and device are, because they change how sums are
+        rounded, and a game must not mix such models silently.
+        """
+        versions = {name: ".".join(version(name).split(".")[:2]) for name in _LIBRARIES}
+        where = {"device": self._device_type(), "n_threads": n_threads}
+        return {"format": _FORMAT, "stage": stage, "root_seed": self.root_seed, **where, **versions, **settings}
+
+    def _device_type(self) -> str:
+        """Cpu or cuda; asks torch only where the setting leaves it open."""
+        if self.device != "auto":
+            return self.device
+        from groupshap.diffusion.base import resolve_device  # noqa: PLC0415 - imports torch
+
+        return resolve_device("auto").type
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of every job of the engine."""
+        return self.engine.n_threads_per_worker
 
 
-def run_single(fn: JobFunction, job: partial[BaseModel], run: StoreRun, task_id: str, n_threads: int) -> FileRef:
-    """Run one task in this process, unless it is committed; its weights either way."""
+def run_single(
+    fn: JobFunction, job: partial[BaseModel], run: StoreRun, task_id: str, *, n_threads: int, needed_bytes: int
+) -> FileRef:
+    """Run one task in this process, unless it is committed; its weights either way.
+
+    Raises:
+        DiskSpaceError: less than ``needed_bytes`` are free; before any compute.
+    """
     if run.is_committed(task_id):
         logger.info("Re-used: %s", run.task_folder(task_id))
+        (run.task_folder(task_id) / TRAINING_STATE).unlink(missing_ok=True)  # of a kill right after the commit
     else:
+        check_disk(run.folder, needed_bytes, f"the {task_id} model and its training state")
         with threads(n_threads):
             fn(job(task_id=task_id, folder=run.task_folder(task_id)).model_dump(mode="json"))
     return file_of(run, task_id, WEIGHTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -12,7 +12,7 @@ from groupshap.store import FileRef
 __all__ = ["FileRefDataset"]
 
 
-class FileRefDataset(AbstractDataset[None, FileRef]):
+class FileRefDataset(AbstractDataset[FileRef, FileRef]):
     """Loads as ``FileRef(absolute path, sha256)``; never saves.
 
     Used by transcoding: ``images@pack`` is written by one dataset, ``images@file`` is read by this one, and both are
@@ -40,7 +40,7 @@ class FileRefDataset(AbstractDataset[None, FileRef]):
             raise DatasetError(f"{self._filepath} does not exist; {hint}.")
         return FileRef.of(self._filepath)
 
-    def save(self, data: None) -> NoReturn:
+    def save(self, data: FileRef) -> None:
         """Refused: the other catalog entry for this file writes it."""
         raise DatasetError(
             f"{type(self).__name__} only refers to {self._filepath}; save through the entry that writes it."

@@ -9,9 +9,10 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from groupshap.diffusion.config import Device, ModelConfig
+from groupshap.errors import UserError
 from groupshap.images import ImageArray
 
-__all__ = ["Family", "ImageShape", "family_of", "resolve_device"]
+__all__ = ["DeviceError", "Family", "ImageShape", "family_of", "resolve_device"]
 
 ImageShape = tuple[int, int, int]
 """(channels, height, width) of the images that a model is made for."""
@@ -55,14 +56,18 @@ def family_of(config: ModelConfig, image_shape: ImageShape) -> Family:
     return families[config.family](config, image_shape)
 
 
+class DeviceError(UserError, ValueError):
+    """The configured device does not exist."""
+
+
 def resolve_device(device: Device) -> torch.device:
     """The torch device that a setting means.
 
     Raises:
-        ValueError: ``cuda`` where there is none.
+        DeviceError: ``cuda`` where there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("`device` is cuda, but torch sees no CUDA device; set `device: cpu` or install a CUDA build.")
+        raise DeviceError("`device` is cuda, but torch sees no CUDA device; set `device: cpu` or install a CUDA build.")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

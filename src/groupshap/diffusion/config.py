@@ -41,6 +41,8 @@ class ModelConfig(_Frozen):
 
     @model_validator(mode="after")
     def _levels_and_groups_fit(self) -> Self:
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"`beta_start` ({self.beta_start}) must not exceed `beta_end` ({self.beta_end}).")
         wrong = [n for n in self.block_out_channels if n < 1 or n % self.norm_num_groups]
         if wrong:
             raise ValueError(
@@ -70,7 +72,7 @@ class TrainConfig(_Frozen):
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     max_gradient_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this 2-norm.")
     ema_decay: float = Field(
-        default=0.999, ge=0, lt=1, description="Cap of the decay; step t uses min(cap, (1+t)/(10+t)), t from 0."
+        default=0.999, ge=0, lt=1, description="Cap of the decay; steps 1, 2, 3, ... use 0, 2/11, 3/12, ... up to it."
     )
     random_flip: bool = Field(default=False, description="Mirror images left to right with probability 1/2.")
     mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
@@ -92,4 +94,6 @@ class SamplerConfig(_Frozen):
         default="ddim", description="ddim: DDIM with eta 0; dpm_solver: DPM-Solver++ of second order."
     )
     n_steps: int = Field(default=10, ge=1, le=1000, description="Network evaluations per image.")
-    batch_size: int = Field(default=64, ge=1, le=100_000, description="Changes speed and memory, not the images.")
+    batch_size: int = Field(
+        default=64, ge=1, le=100_000, description="Speed and memory; the last bit of a pixel, rarely."
+    )

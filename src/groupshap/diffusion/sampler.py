@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from groupshap.diffusion.base import Family, ImageShape
 from groupshap.diffusion.config import SamplerConfig
+from groupshap.errors import UserError
 from groupshap.images import ImageArray
 
-__all__ = ["noise_of", "sample", "sample_all"]
+__all__ = ["NotFiniteError", "noise_of", "sample", "sample_all"]
+
+_SMALLEST_BATCH = 16
 
 
 def sample(
@@ -34,11 +37,17 @@ def sample(
 
     Yields:
         Batches (n, channels, height, width) uint8 in the order of the seeds.
+
+    Raises:
+        NotFiniteError: the model generates NaN or infinity.
     """
     model = model.to(device).eval()
     for first in range(0, len(seeds), config.batch_size):
-        noise = noise_of(seeds[first : first + config.batch_size], family.sample_shape)
-        yield family.decode(_solve(family, model, noise.to(device), config))
+        own = seeds[first : first + config.batch_size]
+        # For fewer rows the matrix kernels round differently; the surplus images are thrown away.
+        filled = [*own, *[own[0]] * (_SMALLEST_BATCH - len(own))]
+        noise = noise_of(filled, family.sample_shape).to(device)
+        yield family.decode(_solve(family, model, noise, config)[: len(own)])
 
 
 def sample_all(
@@ -53,6 +62,10 @@ def noise_of(seeds: Sequence[int], sample_shape: ImageShape) -> Tensor:
     return torch.stack([torch.randn(sample_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
+class NotFiniteError(UserError, RuntimeError):
+    """A model generates numbers that are no image."""
+
+
 @torch.inference_mode()
 def _solve(family: Family, model: nn.Module, noisy: Tensor, config: SamplerConfig) -> Tensor:
     """(n, *sample_shape): from pure noise to samples, by probability-flow steps."""
@@ -60,6 +73,10 @@ def _solve(family: Family, model: nn.Module, noisy: Tensor, config: SamplerConfi
     for timestep in solver.timesteps:
         prediction = family.predict(model, noisy, timestep.expand(len(noisy)).to(noisy.device))
         noisy = solver.step(prediction, timestep, noisy, return_dict=False)[0]
+    if not torch.isfinite(noisy).all():
+        raise NotFiniteError(
+            "Generated images are not finite: the model's weights are damaged or its training diverged."
+        )
     return noisy
 
 
@@ -68,6 +85,9 @@ def _solver(noise: DDPMScheduler, config: SamplerConfig) -> SchedulerMixin:
     if config.solver == "ddim":
         solver = DDIMScheduler.from_config(noise.config, set_alpha_to_one=True)
     else:
-        solver = DPMSolverMultistepScheduler.from_config(noise.config, algorithm_type="dpmsolver++")
+        # It ignores clip_sample: without a limit a small error of epsilon at the noisiest step explodes. This
+        # threshold is that very clipping to [-1, 1].
+        clipping = {"thresholding": True, "sample_max_value": 1.0} if noise.config.clip_sample else {}
+        solver = DPMSolverMultistepScheduler.from_config(noise.config, algorithm_type="dpmsolver++", **clipping)
     solver.set_timesteps(config.n_steps)
     return solver

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +43,7 @@ class Checkpointing:
 
     Attributes:
         path: File of the state; the caller removes it when the result is safe.
-        every_n_steps: Steps between two writes; changes no number.
+        every_n_steps: Steps between two writes, rounded up to a multiple of ``N_LOSS_STEPS``; changes no number.
     """
 
     path: Path
@@ -100,7 +102,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     average = fresh_average(parameters, config.ema_decay)
     average.to(device)
-    noise_levels = family.noise.alphas_cumprod.to(device)
+    signal_levels = family.noise.alphas_cumprod.to(device)
 
     # Go on where an interrupted call stopped
     state = load_checkpoint(checkpointing.path, parameters, optimizer, average) if checkpointing else None
@@ -115,14 +117,15 @@ def train(
             rows = batch_rows(len(inputs), config.batch_size, step, seed)
             clean = flipped(inputs[rows.to(device)], generator, config)
             noise = torch.randn(clean.shape, generator=generator).to(device)
-            timesteps = stratified_timesteps(len(clean), len(noise_levels), generator).to(device)
+            timesteps = stratified_timesteps(len(clean), len(signal_levels), generator).to(device)
 
             # Step
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, config)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
-                loss = denoising_loss(family, model, clean, noise, timesteps, noise_levels)
-            loss.backward()
+            with addressed_globals(seed, step, device):
+                with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
+                    loss = denoising_loss(family, model, clean, noise, timesteps, signal_levels)
+                loss.backward()
             nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -147,7 +150,7 @@ def train(
 
 
 def denoising_loss(
-    family: Family, model: nn.Module, clean: Tensor, noise: Tensor, timesteps: Tensor, noise_levels: Tensor
+    family: Family, model: nn.Module, clean: Tensor, noise: Tensor, timesteps: Tensor, signal_levels: Tensor
 ) -> Tensor:
     """Mean squared error of the prediction, a scalar (Ho et al. 2020, eq. 14; v: Salimans & Ho 2022, app. D).
 
@@ -157,13 +160,21 @@ def denoising_loss(
         clean: (n, *sample_shape) float32.
         noise: Standard normal, same shape.
         timesteps: (n,) int64 in [0, T).
-        noise_levels: (T,) float32, the cumulative products of 1 - beta.
+        signal_levels: (T,) float32, the cumulative products of 1 - beta.
     """
-    level = noise_levels[timesteps].reshape(-1, *[1] * (clean.ndim - 1))
+    level = signal_levels[timesteps].reshape(-1, *[1] * (clean.ndim - 1))
     signal_scale, noise_scale = level.sqrt(), (1.0 - level).sqrt()
     noisy = signal_scale * clean + noise_scale * noise
     target = noise if family.noise.config.prediction_type == "epsilon" else signal_scale * noise - noise_scale * clean
     return functional.mse_loss(family.predict(model, noisy, timesteps).float(), target)
+
+
+@contextmanager
+def addressed_globals(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from torch's global generators: give them the step's address, and the caller theirs back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_for(seed, "globals", step))
+        yield
 
 
 def batch_rows(n_images: int, batch_size: int, step: int, seed: int) -> Tensor:

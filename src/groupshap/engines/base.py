@@ -57,7 +57,7 @@ _N_FRAMES = 4
 
 
 class EngineConfig(BaseModel):
-    """Where and how wide the jobs run; changes no number in any result."""
+    """Where and how wide the jobs run. Only the threads of a job change numbers, in the last bits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -103,9 +103,13 @@ class JobsFailedError(UserError, RuntimeError):
 
     def __init__(self, failures: Sequence[Outcome], n_jobs: int) -> None:
         self.failures = list(failures)
-        named = [f"{outcome.task_id}: {_first_line(outcome.error)}" for outcome in failures[:_N_NAMED]]
-        if len(failures) > _N_NAMED:
-            named.append(f"and {len(failures) - _N_NAMED} more")
+        reasons = {_first_line(outcome.error) for outcome in failures}
+        shown = failures[:_N_NAMED] if len(reasons) > 1 else failures[:1]
+        named = [f"{outcome.task_id}: {_first_line(outcome.error)}" for outcome in shown]
+        if len(failures) > len(shown):
+            named.append(
+                f"and {len(failures) - len(shown)} more" + ("" if len(reasons) > 1 else ", all for this reason")
+            )
         super().__init__(
             f"{len(failures)} of {n_jobs} tasks failed: {'; '.join(named)}; the other {n_jobs - len(failures)} are "
             "committed; run the same command again to retry only these."
@@ -178,7 +182,7 @@ def describe(error: BaseException) -> str:
 def _first_line(error: str | None) -> str:
     """The summary line of an error, shortened."""
     line = (error or "").partition("\n")[0]
-    return line if len(line) <= 200 else f"{line[:197]}..."
+    return line if len(line) <= 600 else f"{line[:597]}..."
 
 
 def thread_variables(n_threads: int) -> dict[str, str]:

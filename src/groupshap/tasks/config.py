@@ -12,6 +12,9 @@ from groupshap.properties.config import PropertiesConfig
 from groupshap.pruning.config import PruningConfig
 
 __all__ = [
+    "REFERENCE",
+    "TRAINING_STATE",
+    "WEIGHTS",
     "BaseTrainingConfig",
     "DeviceSetting",
     "PropertyEvalConfig",
@@ -21,6 +24,14 @@ __all__ = [
 ]
 
 
+WEIGHTS = "weights.safetensors"
+"""File of a trained model in its task's folder."""
+TRAINING_STATE = "training.safetensors"
+"""File of an unfinished training in its task's folder."""
+REFERENCE = "reference.safetensors"
+"""File of what the properties learnt from the data."""
+
+
 class RootSeed(RootModel[Annotated[int, Field(ge=0, lt=2**63)]]):
     """Parameter ``root_seed``: every random draw of training, sampling and estimation descends from it."""
 
@@ -28,7 +39,7 @@ class RootSeed(RootModel[Annotated[int, Field(ge=0, lt=2**63)]]):
 
 
 class DeviceSetting(RootModel[Device]):
-    """Parameter ``device``: cpu, cuda or auto; not part of any fingerprint."""
+    """Parameter ``device``: cpu, cuda or auto."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +54,9 @@ class BaseTrainingConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     n_threads: int = Field(default=2, ge=1, le=1024, description="Threads of base training and recovery (CPU).")
-    checkpoint_every_n_steps: int = Field(default=100, ge=1, description="Steps a kill can cost; changes no number.")
+    checkpoint_every_n_steps: int = Field(
+        default=100, ge=1, description="Steps a kill can cost, rounded up to a multiple of 25; changes no number."
+    )
     n_grid_images: int = Field(default=48, ge=1, le=1024, description="Images in the sample grid.")
 
 
@@ -70,6 +83,11 @@ class SubsetFinetuneConfig(_Frozen):
         lt=10,
         description="The plan grows in rounds and stops when, for every property, the largest standard error is below "
         "this share of the range of the values. None: the whole budget is spent in one round.",
+    )
+    reuse_committed: bool = Field(
+        default=False,
+        description="Also use finished coalitions that the plan does not name, for example of the plan before a "
+        "contributor came; they count towards the budget.",
     )
     law: str = Field(default="uniform_size", description=f"Law of the coalitions' sizes: {', '.join(LAWS)}.")
     train: TrainConfig = TrainConfig(n_steps=80)

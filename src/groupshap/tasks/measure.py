@@ -21,10 +21,9 @@ from groupshap.properties.base import Property, fit_properties, measure, resolve
 from groupshap.properties.config import PropertiesConfig
 from groupshap.seeds import seed_for
 from groupshap.store import Record, commit
+from groupshap.tasks.config import REFERENCE
 
-__all__ = ["REFERENCE", "FitJob", "MeasureJob", "fit_task", "generate", "measure_task"]
-
-REFERENCE = "reference.safetensors"
+__all__ = ["FitJob", "MeasureJob", "fit_task", "generate", "measure_task"]
 
 
 class _Job(BaseModel):
@@ -49,6 +48,8 @@ class MeasureJob(_Job):
     """Generate from one model and measure."""
 
     model: Path
+    model_sha256: str
+    """For the record: a measurement belongs to these weights and no others."""
     reference: Path
     """File that the fit committed."""
     n_images: int
@@ -91,6 +92,7 @@ def measure_task(job: dict[str, Any]) -> Record:
         "sample_seconds": sampled - start,
         "measure_seconds": time.monotonic() - sampled,
         "n_images": task.n_images,
+        "model_sha256": task.model_sha256,
     }
     return commit(task.folder, record, {})
 

@@ -21,7 +21,7 @@ from groupshap.pruning.channels import prune_channels
 from groupshap.pruning.config import PruningConfig
 from groupshap.seeds import seed_for
 from groupshap.store import Record, commit
-from groupshap.tasks.train import WEIGHTS
+from groupshap.tasks.config import WEIGHTS
 
 __all__ = ["PruneJob", "prune_task"]
 
@@ -68,13 +68,13 @@ def _gradient_step(task: PruneJob, family: Family) -> Callable[[nn.Module, int],
     clean = family.encode(pack.images[rows]).to(device)
     generator = torch.Generator().manual_seed(seed_for(task.seed, "pruning-noise"))
     noise = torch.randn(clean.shape, generator=generator).to(device)
-    levels = family.noise.alphas_cumprod.to(device)
+    signal_levels = family.noise.alphas_cumprod.to(device)
     predicts_v = family.noise.config.prediction_type == "v_prediction"
 
     def loss_at(model: nn.Module, timestep: int) -> Tensor:
         timesteps = torch.full((len(clean),), timestep, dtype=torch.int64, device=device)
-        loss = denoising_loss(family, model.to(device), clean, noise, timesteps, levels)
+        loss = denoising_loss(family, model.to(device), clean, noise, timesteps, signal_levels)
         # With v given, the error of the noise is that of v times the root of the level (Salimans & Ho 2022, app. D).
-        return loss * levels[timestep] if predicts_v else loss
+        return loss * signal_levels[timestep] if predicts_v else loss
 
     return loss_at

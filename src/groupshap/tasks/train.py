@@ -16,11 +16,9 @@ from groupshap.diffusion.training import Checkpointing, TrainingResult, train
 from groupshap.image_pack import ImagePack, load_pack
 from groupshap.model_file import ModelDescription, load_model, read_description, save_model
 from groupshap.store import Record, commit
+from groupshap.tasks.config import TRAINING_STATE, WEIGHTS
 
-__all__ = ["WEIGHTS", "TrainJob", "train_task"]
-
-WEIGHTS = "weights.safetensors"
-_STATE = "training.safetensors"
+__all__ = ["TrainJob", "train_task"]
 
 
 class TrainJob(BaseModel):
@@ -45,6 +43,8 @@ class TrainJob(BaseModel):
     seed: int
     device: Device = "cpu"
     label: str = "training"
+    names: list[str] | None = None
+    """The members' names, for the record: who is in this model; None: everybody."""
     checkpoint_every_n_steps: int | None = None
     """Keep the state of an unfinished training; None: a killed job starts again."""
 
@@ -82,10 +82,11 @@ def train_task(job: dict[str, Any]) -> Record:
         "n_images": len(images) if task.train else 0,
         "losses": trained.losses,
         "seed": task.seed,
+        "members": task.names,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     committed = commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, trained.model, description)})
-    (task.folder / _STATE).unlink(missing_ok=True)
+    (task.folder / TRAINING_STATE).unlink(missing_ok=True)
     return committed
 
 
@@ -112,7 +113,7 @@ def _images(task: TrainJob) -> Any:
 def _checkpointing(task: TrainJob) -> Checkpointing | None:
     if task.checkpoint_every_n_steps is None:
         return None
-    return Checkpointing(task.folder / _STATE, task.checkpoint_every_n_steps)
+    return Checkpointing(task.folder / TRAINING_STATE, task.checkpoint_every_n_steps)
 
 
 def _pack(path: Path) -> ImagePack:

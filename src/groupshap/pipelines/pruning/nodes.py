@@ -23,7 +23,7 @@ def prune_model(
 
 
 def recover_model(
-    raw_model: FileRef,
+    unrecovered_model: FileRef,
     images: FileRef,
     store: Store,
     config: PruningStageConfig,
@@ -32,4 +32,4 @@ def recover_model(
     device: DeviceSetting,
 ) -> FileRef:
     """Fine-tune the pruned model on all data, or find the result in the store."""
-    return recover(Campaign(images, root_seed.root, device.root), store, raw_model, config, base)
+    return recover(Campaign(images, root_seed.root, device.root), store, unrecovered_model, config, base)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from groupshap.attribution.config import EstimationConfig
 from groupshap.campaign.coalitions import draw_plan, grow
 from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import EngineConfig
@@ -33,6 +34,7 @@ def finetune_coalitions(
     records: Store,
     config: SubsetFinetuneConfig,
     measuring: PropertyEvalConfig,
+    estimation: EstimationConfig,
     engine: EngineConfig,
     root_seed: RootSeed,
     device: DeviceSetting,
@@ -44,6 +46,15 @@ def finetune_coalitions(
     """
     campaign = Campaign(images, root_seed.root, device.root, engine)
     manifest = grow(
-        campaign, (models, records), pruned_model, image_table, coalitions, contributors, (config, measuring)
+        campaign,
+        coalitions,
+        contributors,
+        config,
+        models=models,
+        records=records,
+        start_model=pruned_model,
+        image_table=image_table,
+        measuring=measuring,
+        estimator=estimation.estimator,
     )
     return {}, manifest

@@ -22,6 +22,7 @@ def create_pipeline(**_: object) -> Pipeline:
     parameters = {
         "config": "params:subset_finetune",
         "measuring": "params:property_eval",
+        "estimation": "params:shapley_estimation",
         "engine": "params:engine",
         "root_seed": "params:root_seed",
         "device": "params:device",
