@@ -26,8 +26,8 @@ MAY_KNOW_KEDRO = (
     "pipeline_registry.py",
     "__main__.py",
 )
-DOMAIN = ("games", "grouping", "properties", "engines", "pruning", "diffusion", "attribution")
-ALLOWED = {("pruning", "diffusion"), ("attribution", "games")}
+DOMAIN = ("games", "grouping", "properties", "engines", "pruning", "diffusion", "attribution", "reporting")
+ALLOWED = {("pruning", "diffusion"), ("attribution", "games"), ("reporting", "attribution"), ("reporting", "games")}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -97,16 +97,18 @@ print(json.dumps({
 """
     found = in_fresh_python(code)
     stages = [
-        "base_training", "data_grouping", "property_eval", "pruning", "shapley_estimation", "subset_finetune"
+        "base_training", "data_grouping", "property_eval", "pruning", "reporting", "shapley_estimation",
+        "subset_finetune",
     ]  # fmt: skip
     assert found["heavy"] == []
     assert found["pipelines"] == sorted([*stages, "__default__"])
     assert found["groups"] == stages
     assert found["n_nodes"] < 25
     assert {name.removeprefix("params:") for name in found["parameters"]} == set(KNOWN)
-    catalog = yaml.safe_load((PROJECT / "conf/base/catalog.yml").read_text(encoding="utf-8"))
-    named = {name for name in found["datasets"] if not name.startswith("params:")}
-    assert named == set(catalog), "every dataset is in the catalog, and nothing else is"
+    files = (PROJECT / "conf/base").glob("catalog*.yml")
+    catalog = {name for file in files for name in yaml.safe_load(file.read_text(encoding="utf-8"))}
+    named = {name for name in found["datasets"] if not name.startswith("params:")} - {"parameters"}
+    assert named == catalog, "every dataset is in the catalog, and nothing else is"
 
 
 def test_games_import_without_torch():

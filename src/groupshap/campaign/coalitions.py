@@ -72,7 +72,8 @@ def finetune(
     """Fine-tune the start model on every coalition of the plan that is not committed yet.
 
     Returns:
-        The plan with n_planned (its length), train_seconds, models_fingerprint, checkpoint (absolute path) and checkpoint_sha256.
+        The plan with n_planned (its length), train_seconds, models_fingerprint, checkpoint (absolute path) and its
+        sha256.
 
     Raises:
         JobsFailedError: some failed; all others are committed.
