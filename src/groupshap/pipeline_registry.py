@@ -1,18 +1,32 @@
-"""The pipelines by name; their sum is the default."""
+"""The pipelines by name; ``__default__`` is the main job."""
 
 from __future__ import annotations
 
-from kedro.framework.project import find_pipelines
+from importlib import import_module
+
 from kedro.pipeline import Pipeline
 
 __all__ = ["register_pipelines"]
 
+MAIN_JOB = (
+    "data_grouping",
+    "base_training",
+    "pruning",
+    "subset_finetune",
+    "property_eval",
+    "shapley_estimation",
+    "reporting",
+)
+ON_REQUEST = ("withdrawal",)
+
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """One pipeline per folder of ``pipelines``; ``__default__`` runs them all.
+    """One pipeline per folder of ``pipelines``.
 
-    An import error is raised: Kedro would otherwise only log it, and skip the validation of all parameters.
+    All are imported whatever is run, so that a wrong parameter of a later stage is refused before the first one. Kedro's
+    own search would skip a pipeline that cannot be imported and, with it, the validation of all parameters.
     """
-    pipelines = find_pipelines(raise_errors=True)
-    pipelines["__default__"] = sum(pipelines.values(), start=Pipeline([]))
+    names = (*MAIN_JOB, *ON_REQUEST)
+    pipelines = {name: import_module(f"groupshap.pipelines.{name}").create_pipeline() for name in names}
+    pipelines["__default__"] = sum((pipelines[name] for name in MAIN_JOB), start=Pipeline([]))
     return pipelines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from groupshap.campaign.coalitions import draw_plan, finetune, with_committed
 from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.models import prune, recover, train_base
 from groupshap.campaign.shared import Campaign
+from groupshap.campaign.withdrawal import UnknownContributorError, delete_traces, list_traces
 from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
 from groupshap.engines.base import EngineConfig, JobsFailedError
 from groupshap.image_pack import ImagePack, load_pack, save_pack
@@ -186,3 +189,25 @@ def test_finished_coalitions_of_another_plan_are_used_if_their_images_are_the_sa
     assert committed <= set(extended["task_id"])
     assert extended.head(2).equals(plan.head(2)), "empty and grand coalition come first"
     assert not (committed - set(plan["task_id"])) & set(with_committed(plan, models, more, changed)["task_id"])
+
+
+def test_a_withdrawal_finds_everything_with_the_contributor_and_deletes_only_that(project, tmp_path):
+    run(project)
+    shutil.copytree(project["folder"], tmp_path / "data")
+    data = tmp_path / "data"
+    (data / "pictures").mkdir()
+    (data / "pictures/contact_sheet.png").write_bytes(b"x")
+    (data / "pictures/values.csv").write_bytes(b"x")
+    models, everybody = Store(data / "models"), [data / "images.safetensors", data / "base", data / "pruning"]
+    with pytest.raises(UnknownContributorError, match="NA, a|b"):
+        list_traces("nobody", CONTRIBUTORS, everybody, models, [])
+    traces = list_traces("NA", CONTRIBUTORS, everybody, models, [data / "pictures"])
+    folders = {path.parent for path in models.root.glob("*/*/record.json")}
+    theirs = {path for path in folders if "NA" in json.loads((path / "record.json").read_text())["members"]}
+    assert 0 < len(theirs) < len(folders)
+    delete_traces(traces)
+    assert {path.parent for path in models.root.glob("*/*/record.json")} == folders - theirs
+    assert not list(data.glob("base/**/*.safetensors"))
+    assert not (data / "images.safetensors").exists()
+    assert [path.name for path in (data / "pictures").iterdir()] == ["values.csv"]
+    assert list((data / "properties").glob("*/*/record.json")), "measured numbers stay"

@@ -16,7 +16,7 @@ from groupshap.grouping.checks import (
     elided,
     raise_problems,
 )
-from groupshap.grouping.config import DataGroupingConfig
+from groupshap.grouping.config import DataGroupingConfig, normal_name
 from groupshap.grouping.data import GroupedImages, SourceData, data_checksum
 from groupshap.grouping.defects import plant_defects
 from groupshap.grouping.split import split_into_contributors
@@ -38,8 +38,10 @@ def group_images(source_data: SourceData, config: DataGroupingConfig) -> Grouped
     label_column = _label_column(source_data, config)
     table = source_data.table.assign(source_contributor=source_data.table["contributor"])
     table["contributor"] = _contributors(table, label_column, config)
+    rows = _wanted(table["contributor"], config)
+    table, images = table.iloc[rows].reset_index(drop=True), source_data.images[rows]
     kept, left_out = _without_small(table["contributor"], config)
-    table, images = table.iloc[kept].reset_index(drop=True), source_data.images[kept]
+    table, images = table.iloc[kept].reset_index(drop=True), images[kept]
     rows = _capped(table["contributor"], config)
     table, images = table.iloc[rows].reset_index(drop=True), images[rows]
     images, table = plant_defects(images, table.assign(defect=""), label_column, config)
@@ -76,6 +78,25 @@ def _contributors(table: pd.DataFrame, label_column: str | None, config: DataGro
         raise_problems(problems)
     raise_problems(check_number_of_contributors(pd.Series(names).value_counts().to_dict(), where))
     return names
+
+
+def _wanted(contributors: pd.Series, config: DataGroupingConfig) -> np.ndarray:
+    """Rows of the contributors that ``leave_out`` does not name."""
+    names = {normal_name(name) for name in config.leave_out}
+    known = set(contributors)
+    raise_problems(
+        [
+            Problem(
+                "data_grouping.leave_out", f"a contributor '{elided(name, 60)}'",
+                "the contributors " + elided(", ".join(sorted(known)), 300), "Name one of them.",
+            )
+            for name in sorted(names - known)
+        ]
+    )  # fmt: skip
+    raise_problems(check_number_of_contributors(dict.fromkeys(known - names, 1), "data_grouping.leave_out"))
+    if names:
+        logger.info("Left out as asked: %s.", elided(", ".join(sorted(names)), 300))
+    return np.flatnonzero(~contributors.isin(names))
 
 
 def _without_small(contributors: pd.Series, config: DataGroupingConfig) -> tuple[np.ndarray, pd.DataFrame]:

@@ -104,6 +104,13 @@ def parse_defects(value: Any) -> Any:
     return [_parse_defect(entry) for entry in entries if entry]
 
 
+def _names(value: Any) -> Any:
+    """``"alice;bob"`` as a list of names; None as none; anything else as it is."""
+    if value is None:
+        return ()
+    return [name.strip() for name in value.split(";")] if isinstance(value, str) else value
+
+
 def _parse_defect(entry: str) -> dict[str, str]:
     kind, *rest = (part.strip() for part in entry.split(":"))
     if not rest or not rest[0]:
@@ -162,6 +169,11 @@ class DataGroupingConfig(_Frozen):
     )
     min_images_per_contributor: int = Field(
         default=1, ge=1, le=1_000_000, description="Contributors with fewer images are left out, and listed as such."
+    )
+    leave_out: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(),
+        description="Contributors whose images are not used, for example because they withdrew consent; a list, or one "
+        "string with ';' between the names.",
     )
     image_column: str = Field(default="image", min_length=1, description="table, huggingface: column with the images.")
     contributor_column: str = Field(

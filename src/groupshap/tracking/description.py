@@ -15,7 +15,7 @@ from groupshap.attribution.utilities_table import property_columns
 from groupshap.members import short_name, split_members
 from groupshap.tracking.names import cut
 
-__all__ = ["Findings", "describe_experiment", "describe_run"]
+__all__ = ["Findings", "describe_coalition", "describe_experiment", "describe_run"]
 
 _MAX_CHARS = 5000  # a tag as any other
 _N_COLUMNS = 40
@@ -55,10 +55,19 @@ def describe_experiment(experiment_id: str) -> str:
     """Where to click, for someone who opens the experiment's page for the first time."""
     return (
         "**Who gets how much credit for what a diffusion model generates?** One run per `kedro run`; below it one run "
-        f"per measured coalition of contributors: {_coalitions_link(experiment_id, 'all coalitions')}. Open a run for "
-        "its summary; click a column's head to sort. "
-        "Metrics are properties of the generated images; `members` are the contributors of a coalition."
+        f"per measured coalition of contributors ({_coalitions_link(experiment_id, 'all of them')}). Open a run for "
+        "its summary. *Sort* takes a property and shows its column; the description of a coalition's run names its "
+        "contributors."
     )
+
+
+def describe_coalition(row: Mapping[str, Any]) -> str:
+    """The contributors of one measured coalition, one a line."""
+    names = split_members(str(row["members"]))
+    if not names:
+        return "**Nobody**: the pruned architecture with random weights, untrained."
+    head = f"**{len(names)} contributors**: the pruned model, fine-tuned on their images alone."
+    return cut("\n".join([head, "", *(f"- {_name(name)}" for name in names)]), _MAX_CHARS)
 
 
 def describe_run(findings: Findings, experiment_id: str, fingerprint: str | None) -> str:
@@ -70,11 +79,12 @@ def describe_run(findings: Findings, experiment_id: str, fingerprint: str | None
         fingerprint: Of the measured models; they may lie below an earlier run that measured them.
     """
     parts = []
+    if findings.utilities is not None and fingerprint is not None:  # first: MLflow shows only a few lines unasked
+        parts.append(_coalitions_part(findings.utilities, findings.directions or {}, experiment_id, fingerprint))
     if findings.values is not None and findings.diagnostics is not None and findings.directions is not None:
         parts.append(_values_part(findings.values, findings.diagnostics, findings.directions))
     if findings.utilities is not None and fingerprint is not None:
-        parts.append(_coalitions_part(findings.utilities, findings.directions or {}, experiment_id, fingerprint))
-        parts.append(_queries_part(property_columns(findings.utilities), fingerprint))
+        parts.append(_queries_part(property_columns(findings.utilities), findings.directions or {}, fingerprint))
     if not parts:
         parts.append("A run of a part of the flow: it measured no models and estimated no values.")
     return cut("\n\n".join(parts), _MAX_CHARS)
@@ -132,9 +142,11 @@ def _coalitions_part(
     return "\n".join(lines)
 
 
-def _queries_part(properties: list[str], fingerprint: str) -> str:
+def _queries_part(properties: list[str], directions: Mapping[str, bool], fingerprint: str) -> str:
     """What to type into the search field of the experiment, and the same in Python."""
     search = f"tags.kind = 'coalition' and tags.fingerprint = '{fingerprint}'"
+    last = properties[-1]
+    order = f"metrics.{last} {'DESC' if directions.get(last, True) else 'ASC'}"
     return f"""**Ask for more**: type into the search field of the experiment
 
 - `{search}`: the coalitions of this run
@@ -147,8 +159,8 @@ or in Python:
 import mlflow
 from groupshap.tracking import compare, shapley_values, utilities
 
-mlflow.search_runs(experiment_names=["groupshap"], filter_string="{search}",
-                   order_by=["metrics.{properties[0]} DESC"])
+search = "{search}"
+mlflow.search_runs(experiment_names=["groupshap"], filter_string=search, order_by=["{order}"])
 utilities("latest")  # this table again, from the store alone
 ```"""
 
@@ -166,7 +178,8 @@ def _coalitions_link(
     order = (
         f"&orderByKey={quote(f'metrics.`{sort_by}`')}&orderByAsc={'true' if ascending else 'false'}" if sort_by else ""
     )
-    return f"[{text}](#/experiments/{experiment_id}/runs?searchFilter={quote(search)}{order})"
+    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"[{text}]({page}&searchFilter={quote(search)}{order})"
 
 
 def _name(name: str) -> str:

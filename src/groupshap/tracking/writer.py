@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupshap.tracking.config import TrackingConfig, TrackingError, store_address
-from groupshap.tracking.description import describe_experiment
+from groupshap.tracking.description import describe_coalition, describe_experiment
 from groupshap.tracking.names import (
     MAX_TAG_CHARS,
     child_name,
@@ -181,7 +181,8 @@ class MlflowTracker(NullTracker):
     ) -> None:
         """One measured model; an unfinished run of the same model is completed."""
         if run_id is None:
-            tags = {"mlflow.parentRunId": str(self._run_id), "kind": "coalition", **shared_tags, **child_tags(row)}
+            tags = {"mlflow.parentRunId": str(self._run_id), "kind": "coalition", _NOTE: describe_coalition(row)}
+            tags |= {**shared_tags, **child_tags(row)}
             run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id
         self._client.log_batch(run_id, metrics=_metrics(row_metrics(row)))
         self._client.set_terminated(run_id, "FINISHED")  # last: this is what marks it as complete

@@ -1,0 +1,112 @@
+"""The result in plain words: what a property is, how sure we are, what a payment policy means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from groupshap.reporting.config import PaymentPolicy
+
+__all__ = [
+    "POLICIES",
+    "duration",
+    "flat_parameters",
+    "number",
+    "policy_sentence",
+    "property_words",
+    "told_apart",
+    "verdict",
+]
+
+_PROPERTIES = {
+    "frechet_efficientnet": (
+        "Distance to the originals",
+        "How far the generated images, taken together, lie from the contributors' images: the Fréchet distance "
+        "between features of EfficientNet-Lite0. It is not the FID of the literature.",
+    ),
+    "inception_efficientnet": (
+        "Distinct and varied images",
+        "High when each generated image looks clearly like something and all together look like many things, to the "
+        "network EfficientNet-Lite0. It is not the Inception Score of the literature.",
+    ),
+    "diversity_entropy": (
+        "Diversity",
+        "How evenly the generated images fall into groups (labels of the data, such as skin tones, where there are "
+        "any; clusters otherwise), in bits.",
+    ),
+    "colourfulness": ("Colourfulness", "How far the colours of the generated images lie from grey and from each other."),
+}
+
+POLICIES = {
+    "negative: zero": "Who made the property worse gets nothing and pays nothing; the others share 100 %.",
+    "negative: refuse": "If anybody made a property worse, no shares are computed at all, and the run names them.",
+    "ties: proportional": "Shares follow the values, also where intervals overlap and the order is uncertain.",
+    "ties: equal_within_intervals": "Down the ranking, whoever's interval overlaps the interval of the first of the "
+    "current group belongs to that group; a group shares its sum equally.",
+}
+
+
+def property_words(name: str) -> tuple[str, str]:
+    """A title and a sentence; a user's own property is called by its name."""
+    return _PROPERTIES.get(name, (name, "A property defined by the user of groupshap."))
+
+
+def number(value: float, *, sign: bool = False, digits: int = 3) -> str:
+    """Rounded for reading, with a true minus; "none" for what is not a finite number."""
+    if not math.isfinite(value):
+        return "none"
+    text = f"{value:{'+' if sign else ''}.{digits}g}"
+    if "e" not in text and abs(value) >= 10**digits:
+        text = f"{value:{'+' if sign else ''}.0f}"
+    return text.replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """A duration for humans: "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Whether the values of a property have settled, and what it takes until they do."""
+    error = number(100 * row["relative_standard_error"])
+    target = number(100 * row["target_relative_error"])
+    if row["is_converged"]:
+        return f"Settled: the largest standard error is {error} % of the range of the values (target {target} %)."
+    start = f"Not settled: the largest standard error is {error} % of the range of the values (target {target} %)."
+    if not math.isfinite(row["evaluations_to_converge"]):
+        return f"{start} All values are equal so far, so no number of evaluations can be named."
+    return (
+        f"{start} About {row['evaluations_to_converge']:.0f} more evaluations would settle them, "
+        f"{duration(row['seconds_to_converge'])} of one worker's time."
+    )
+
+
+def policy_sentence(policy: PaymentPolicy) -> str:
+    """The policy in force."""
+    return (
+        f"{POLICIES[f'negative: {policy.negative}']} {POLICIES[f'ties: {policy.ties}']} Percentages have "
+        f"{policy.decimals} decimals; whatever rounding down leaves goes, one unit each, to those with the largest "
+        "remainders, so that every property sums to exactly 100 %."
+    )
+
+
+def told_apart(values: pd.DataFrame) -> tuple[int, int]:
+    """How many intervals exclude zero, and of how many contributors."""
+    excludes = (values["ci_low"] > 0) | (values["ci_high"] < 0)
+    return int(excludes.sum()), len(values)
+
+
+def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested parameters as ("a.b.c", text), in their order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            rows += flat_parameters(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", "null" if value is None else str(value)))
+    return rows
