@@ -98,11 +98,10 @@ print(json.dumps({
 """
     found = in_fresh_python(code)
     stages = [
-        "base_training", "data_grouping", "property_eval", "pruning", "reporting", "shapley_estimation",
-        "subset_finetune",
+        "base_training", "data_grouping", "property_eval", "pruning", "shapley_estimation", "subset_finetune"
     ]  # fmt: skip
     assert found["heavy"] == []
-    assert found["pipelines"] == sorted([*stages, "withdrawal", "__default__"])
+    assert found["pipelines"] == sorted([*stages, "reporting", "withdrawal", "__default__"])
     assert found["groups"] == stages
     assert found["n_nodes"] < 25
     assert {name.removeprefix("params:") for name in found["parameters"]} == set(KNOWN)

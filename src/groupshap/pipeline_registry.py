@@ -15,16 +15,15 @@ MAIN_JOB = (
     "subset_finetune",
     "property_eval",
     "shapley_estimation",
-    "reporting",
 )
-ON_REQUEST = ("withdrawal",)
+ON_REQUEST = ("reporting", "withdrawal")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """One pipeline per folder of ``pipelines``.
 
-    All are imported whatever is run, so that a wrong parameter of a later stage is refused before the first one. Kedro's
-    own search would skip a pipeline that cannot be imported and, with it, the validation of all parameters.
+    All are imported whatever is run, so that a wrong parameter of a later stage is refused before the first one.
+    Kedro's own search would skip a pipeline that cannot be imported and, with it, the validation of all parameters.
     """
     names = (*MAIN_JOB, *ON_REQUEST)
     pipelines = {name: import_module(f"groupshap.pipelines.{name}").create_pipeline() for name in names}

@@ -199,7 +199,7 @@ def test_a_withdrawal_finds_everything_with_the_contributor_and_deletes_only_tha
     (data / "pictures/contact_sheet.png").write_bytes(b"x")
     (data / "pictures/values.csv").write_bytes(b"x")
     models, everybody = Store(data / "models"), [data / "images.safetensors", data / "base", data / "pruning"]
-    with pytest.raises(UnknownContributorError, match="NA, a|b"):
+    with pytest.raises(UnknownContributorError, match=r"NA, a\|b"):
         list_traces("nobody", CONTRIBUTORS, everybody, models, [])
     traces = list_traces("NA", CONTRIBUTORS, everybody, models, [data / "pictures"])
     folders = {path.parent for path in models.root.glob("*/*/record.json")}

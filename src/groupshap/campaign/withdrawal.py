@@ -79,8 +79,8 @@ def delete_traces(traces: pd.DataFrame) -> None:
         else:
             path.unlink(missing_ok=True)
     logger.warning(
-        "Deleted %d files and folders, %.1f MiB. Their original images are wherever you keep them: remove them there, or "
-        "leave the contributor out with data_grouping.leave_out, and run again.",
+        "Deleted %d files and folders, %.1f MiB. Their original images are wherever you keep them: remove them there, "
+        "or leave the contributor out with data_grouping.leave_out, and run again.",
         len(traces), traces["size_bytes"].sum() / 2**20,
     )  # fmt: skip
 

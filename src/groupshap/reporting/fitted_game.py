@@ -1,4 +1,4 @@
-"""What the fitted game says beyond the values: v against |S|, and what each contributor adds to coalitions of a size."""
+"""What the fitted game says beyond the values: v against |S|, and what each contributor adds at each size."""
 
 from __future__ import annotations
 

@@ -80,9 +80,7 @@ def _own_images(inputs: ReportInputs, player: int) -> list[dict[str, str]]:
     return [{"uri": uri, "alt": short_name(item, 60)} for uri, item in zip(uris, items, strict=True)]
 
 
-def _generated(
-    found: Counterfactual, uris_of: dict[int, list[str]], player_of: Mapping[str, int]
-) -> dict[str, Any]:
+def _generated(found: Counterfactual, uris_of: dict[int, list[str]], player_of: Mapping[str, int]) -> dict[str, Any]:
     return {
         "with_all": _uris(found.with_all, uris_of),
         "without": _uris(found.without, uris_of),

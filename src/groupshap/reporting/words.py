@@ -37,7 +37,7 @@ _PROPERTIES = {
         "How evenly the generated images fall into groups (labels of the data, such as skin tones, where there are "
         "any; clusters otherwise), in bits.",
     ),
-    "colourfulness": ("Colourfulness", "How far the colours of the generated images lie from grey and from each other."),
+    "colourfulness": ("Colourfulness", "How far the colours of the generated images are from grey and each other."),
 }
 
 POLICIES = {

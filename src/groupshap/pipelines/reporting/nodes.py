@@ -79,7 +79,7 @@ def _generate(
     if load is None or (file := load()).sha256 != row["checkpoint_sha256"]:
         raise ValueError(
             f"The stored model of coalition {task_id} is {'missing' if load is None else 'not the one measured'}. Run "
-            "`kedro run --pipelines subset_finetune,property_eval,shapley_estimation,reporting`, or leave the generated "
-            "images out: `--params reporting.n_generated_images=0`."
+            "`kedro run --pipelines subset_finetune,property_eval,shapley_estimation,reporting`, or leave the "
+            "generated images out: `--params reporting.n_generated_images=0`."
         )
     return generate(file.path, config.n_generated_images, measuring.sampler, root_seed.root, device.root)
