@@ -25,6 +25,7 @@ from groupshap.reporting.words import (
     POLICIES,
     duration,
     flat_parameters,
+    going_on,
     number,
     policy_sentence,
     property_words,
@@ -64,7 +65,8 @@ def write_page(inputs: ReportInputs) -> str:
         policies=POLICIES,
         cost=_cost(inputs),
         parameters=flat_parameters(inputs.parameters),
-        level=number(100 * inputs.level),
+        level=f"{100 * inputs.level:g}",
+        left_out=_left_out(inputs),
     )
 
 
@@ -90,6 +92,7 @@ def _property(inputs: ReportInputs, name: str, game: FittedGame) -> dict[str, An
         "best": [_named(inputs, values, one) for one in best_first[:n_named]],
         "worst": [_named(inputs, values, one) for one in best_first[len(best_first) - n_named :]],
         "verdict": verdict(row),
+        "going_on": going_on(row),
         "n_clear": n_clear,
         "n_all": n_all,
         "agreement": _agreement(inputs, name, values),
@@ -97,6 +100,15 @@ def _property(inputs: ReportInputs, name: str, game: FittedGame) -> dict[str, An
         "game": game,
         "curve_points": [] if game.curve is None else list(enumerate(game.curve)),
     }
+
+
+def _left_out(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """What could not be fitted, each reason once, with the properties it holds for."""
+    titles: dict[str, list[str]] = {}
+    for row in inputs.diagnostics.itertuples():
+        if row.left_out:
+            titles.setdefault(row.left_out, []).append(property_words(row.property)[0])
+    return [(", ".join(names), why) for why, names in titles.items()]
 
 
 def _named(inputs: ReportInputs, values: pd.DataFrame, name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ __all__ = [
     "POLICIES",
     "duration",
     "flat_parameters",
+    "going_on",
     "number",
     "policy_sentence",
     "property_words",
@@ -58,10 +59,12 @@ def number(value: float, *, sign: bool = False, digits: int = 3) -> str:
     """Rounded for reading, with a true minus; "none" for what is not a finite number."""
     if not math.isfinite(value):
         return "none"
-    text = f"{value:{'+' if sign else ''}.{digits}g}"
-    if "e" not in text and abs(value) >= 10**digits:
-        text = f"{value:{'+' if sign else ''}.0f}"
-    return text.replace("-", "−")
+    plus = "+" if sign else ""
+    if 10 ** (digits - 1) <= abs(value) < 1e9:
+        return f"{value:{plus}.0f}".replace("-", "−")
+    # "#" keeps the zeros, so that −2.60 stands below −2.51; a plain 0 needs none.
+    text = f"{value:{plus}#.{digits}g}" if value else f"{value:{plus}.0f}"
+    return text.rstrip(".").replace("-", "−")
 
 
 def duration(seconds: float) -> str:
@@ -74,15 +77,23 @@ def duration(seconds: float) -> str:
 def verdict(row: Mapping[str, Any]) -> str:
     """Whether the values of a property have settled, and what it takes until they do."""
     error = number(100 * row["relative_standard_error"])
-    target = number(100 * row["target_relative_error"])
+    start = (
+        f"The largest standard error is {error} % of the range of the values; they count as settled below "
+        f"{100 * row['target_relative_error']:g} %."
+    )
+    return start if row["is_converged"] else f"{start} {going_on(row)}"
+
+
+def going_on(row: Mapping[str, Any]) -> str:
+    """What it takes until the values of a property have settled."""
     if row["is_converged"]:
-        return f"Settled: the largest standard error is {error} % of the range of the values (target {target} %)."
-    start = f"Not settled: the largest standard error is {error} % of the range of the values (target {target} %)."
+        return "Nothing: they have settled."
     if not math.isfinite(row["evaluations_to_converge"]):
-        return f"{start} All values are equal so far, so no number of evaluations can be named."
+        return "All values are equal so far, so no number of evaluations can be named."
     return (
-        f"{start} About {row['evaluations_to_converge']:.0f} more evaluations would settle them, "
-        f"{duration(row['seconds_to_converge'])} of one worker's time."
+        f"About {row['evaluations_to_converge']:.0f} more evaluations would settle them, "
+        f"{duration(row['seconds_to_converge'])} of one worker's time, if errors fall as one over the root of the "
+        "number of evaluations."
     )
 
 

@@ -17,9 +17,13 @@
 
   function words(value, signed = true) {
     if (value === null || !Number.isFinite(value)) return "none";
-    const text = Math.abs(value) >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
+    const size = Math.abs(value);
+    const text = (size >= 100 && size < 1e9) || value === 0 ? value.toFixed(0) : value.toPrecision(3);
     return ((signed && value > 0 ? "+" : "") + text).replace("-", "−");
   }
+
+  // A tick is a round number already; rounding it again would make two ticks look equal.
+  const plain = (tick) => String(tick).replace("-", "−");
 
   function ticks(low, high, count) {
     const raw = (high - low) / Math.max(1, count);
@@ -69,7 +73,7 @@
     const x = scale(domain, [labelWidth + 8, width - 10]);
     for (const tick of ticks(domain[0], domain[1], width / 110)) {
       make("line", { x1: x(tick), x2: x(tick), y1: 0, y2: height - AXIS, class: "grid" }, svg);
-      make("text", { x: x(tick), y: height - 9, "text-anchor": "middle", class: "axis" }, svg, words(tick, false) + unit);
+      make("text", { x: x(tick), y: height - 9, "text-anchor": "middle", class: "axis" }, svg, plain(tick) + unit);
     }
     const drawn = rows.map((row, i) => bar(svg, row, i, x, width, labelWidth));
     make("line", { x1: x(0), x2: x(0), y1: 0, y2: height - AXIS, class: "zero" }, svg);
@@ -167,10 +171,10 @@
   function axes(svg, spec, x, y, right, bottom, left) {
     for (const tick of ticks(spec.y[0], spec.y[1], 5)) {
       make("line", { x1: left, x2: right, y1: y(tick), y2: y(tick), class: tick === 0 && spec.zero ? "zero" : "grid" }, svg);
-      make("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end", class: "axis" }, svg, words(tick, false));
+      make("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end", class: "axis" }, svg, plain(tick));
     }
     for (const tick of ticks(spec.x[0], spec.x[1], (right - left) / 60).filter(Number.isInteger)) {
-      make("text", { x: x(tick), y: bottom + 15, "text-anchor": "middle", class: "axis" }, svg, words(tick, false));
+      make("text", { x: x(tick), y: bottom + 15, "text-anchor": "middle", class: "axis" }, svg, plain(tick));
     }
     make("text", { x: (left + right) / 2, y: bottom + 32, "text-anchor": "middle", class: "axis" }, svg, spec.xLabel);
   }
@@ -266,7 +270,7 @@
     const all = [0, ...line.map((point) => point[1]), ...pairs[player].map((pair) => pair[1])];
     lines(figure, {
       series, height: 170, zero: true, x: range([0, data.n_players - 1], 0.03), y: range(all, 0.08), xLabel: "contributors already in the group",
-      describe: (one, [a, b]) => `${one.label}, joining ${words(a, false)}: ${words(b)}`,
+      describe: (one, [a, b]) => `${one.label}, joining ${plain(Number(a.toFixed(1)))}: ${words(b)}`,
     });
   }
 
