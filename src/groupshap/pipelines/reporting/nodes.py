@@ -57,7 +57,7 @@ def write_report(
     inputs = ReportInputs(level=estimation.level, config=config, **tables)
     generate = partial(_generate, inputs.measured_models, coalition_models, config, measuring, root_seed, device)
     shown = chosen_contributors(inputs.best_first, config.n_contributors_in_full) if config.n_generated_images else []
-    with threads(1):  # equal bits on every machine with this build of torch
+    with threads(1):  # the same bits however many cores there are
         generated = counterfactuals(inputs.measured_models, inputs.names, shown, generate)
     return write_page(replace(inputs, generated=generated))
 
