@@ -17,9 +17,9 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
-from groupshap import tracking
 from groupshap.store import sha256_of_file
-from groupshap.tracking import TrackingError, TrackingHooks
+from groupshap.tracking import TrackingError, TrackingHooks, writer
+from groupshap.tracking.names import child_tags, flat_parameters
 
 MLFLOW_YML = {
     "utilities_dataset": "utilities",
@@ -139,7 +139,7 @@ def project(tmp_path, migrated, monkeypatch):
 def test_a_run_is_a_parent_with_everything_to_find_it_again(project):
     project.run(pipeline_of(utilities()))
     (parent,) = project.runs("kedro_run")
-    assert parent.info.run_name == "avatars 10 contributors seed 3 · all pipelines"
+    assert parent.info.run_name == "avatars · seed 3 · all pipelines"
     assert parent.info.status == "FINISHED"
     assert parent.data.params == {
         "data_grouping.source": "avatars",
@@ -182,13 +182,14 @@ def test_every_row_is_a_child_with_metrics_and_tags(project):
         "members": "designer 0 | designer 1 | designer 2",
         "checkpoint": "data/06_models/x.safetensors",
         "checkpoint_sha256": "cd" * 32,
+        "data_sha256": parent.data.tags["data_sha256"],
     }
     assert "train_seconds" not in children["c0000"].data.metrics
 
 
 def test_a_second_run_adds_only_what_is_missing(project, monkeypatch):
     """Also with more children than one page of the search holds, and with one that was left unfinished."""
-    monkeypatch.setattr(tracking, "_N_RUNS_PER_PAGE", 3)
+    monkeypatch.setattr(writer, "_N_RUNS_PER_PAGE", 3)
     project.run(pipeline_of(utilities(8)))
     first = {run.info.run_id for run in project.runs("coalition")}
     project.client.update_run(min(first), status="RUNNING")
@@ -206,9 +207,10 @@ def test_only_results_of_this_run_are_logged_and_old_data_still_has_its_checksum
     project.run(pipeline_of(utilities()))
     project.run(pipeline_of(utilities()).only_nodes("report"), names=["shapley_estimation"])
     first, second = project.runs("kedro_run")
-    assert second.info.run_name == "avatars 10 contributors seed 3 · shapley_estimation"
+    assert second.info.run_name == "avatars · seed 3 · shapley_estimation"
     assert second.data.tags["data_sha256"] == first.data.tags["data_sha256"]
-    assert [item.path for item in project.client.list_artifacts(second.info.run_id, "tables")] == ["tables/report.json"]
+    tables = [item.path for item in project.client.list_artifacts(second.info.run_id, "tables")]
+    assert tables == ["tables/report.json", "tables/utilities.csv"], "what it read is there too, to reopen the run"
     assert project.client.list_artifacts(second.info.run_id, "figures") == []
 
 
@@ -289,12 +291,12 @@ def test_switched_off_it_writes_nothing(tmp_path):
 
 def test_long_values_are_cut_with_a_note():
     names = [f"designer {i} with a long name" for i in range(400)]
-    tag = tracking._child_tags({"members": " | ".join(names)})["members"]
+    tag = child_tags({"members": " | ".join(names)})["members"]
     assert len(tag) <= 5000
     *shown, rest = tag.split(" | ")
     assert shown == names[: len(shown)]
     assert rest == f"… {400 - len(shown)} more, see the utilities table"
-    assert len(tracking._flat_parameters({"a": {"b": "x" * 7000}})["a.b"]) == 6000
+    assert len(flat_parameters({"a": {"b": "x" * 7000}})["a.b"]) == 6000
 
 
 def test_in_a_real_session_the_hooks_find_their_file_and_import_mlflow_late(tmp_path, migrated):

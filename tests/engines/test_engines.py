@@ -177,7 +177,7 @@ def test_ctrl_c_kills_the_workers_and_is_raised_again(tmp_path):
     driver = start_driver(tmp_path)
     children = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
     os.killpg(driver.pid, signal.SIGINT)
-    _, errors = driver.communicate(timeout=10)
+    _, errors = driver.communicate(timeout=60)
     assert driver.returncode == -signal.SIGINT
     assert errors.count("Traceback") == 1, errors
     assert errors.rstrip().endswith("KeyboardInterrupt")
