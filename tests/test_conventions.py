@@ -23,6 +23,7 @@ MAY_KNOW_KEDRO = (
     "datasets/",
     "settings.py",
     "tracking/",
+    "node_log.py",
     "preflight.py",
     "pipeline_registry.py",
     "__main__.py",

@@ -62,12 +62,14 @@ def describe_experiment(experiment_id: str) -> str:
 
 
 def describe_coalition(row: Mapping[str, Any]) -> str:
-    """The contributors of one measured coalition, one a line."""
+    """The contributors of one measured coalition."""
     names = split_members(str(row["members"]))
     if not names:
         return "**Nobody**: the pruned architecture with random weights, untrained."
-    head = f"**{len(names)} contributors**: the pruned model, fine-tuned on their images alone."
-    return cut("\n".join([head, "", *(f"- {_name(name)}" for name in names)]), _MAX_CHARS)
+    members = ", ".join(_name(name) for name in names)
+    return cut(
+        f"**{len(names)} contributors**: {members}. The pruned model, fine-tuned on their images alone.", _MAX_CHARS
+    )
 
 
 def describe_run(findings: Findings, experiment_id: str, fingerprint: str | None) -> str:
@@ -93,8 +95,8 @@ def describe_run(findings: Findings, experiment_id: str, fingerprint: str | None
 def _values_part(values: pd.DataFrame, diagnostics: pd.DataFrame, directions: Mapping[str, bool]) -> str:
     """One row per property: from nobody to everybody, and who made the difference."""
     lines = [
-        f"**Credit of {values['contributor'].nunique()} contributors**, with intervals. "
-        "The values of a property sum to everybody minus nobody.",
+        f"**Credit of {values['contributor'].nunique()} contributors**, with intervals. The values of a property sum "
+        "to everybody minus nobody. The largest error is a share of their range; not converged: raise the budget.",
         "",
         "| property | better | nobody | everybody | helped most | helped least | largest error |",
         "|---|---|---|---|---|---|---|",
@@ -118,8 +120,8 @@ def _value(row: pd.Series) -> str:
 
 def _error(row: Mapping[str, Any]) -> str:
     error = row["relative_standard_error"]
-    share = f"{100 * error:.3g} % of the range" if math.isfinite(error) else "unknown"
-    return f"{share}, {'converged' if row['is_converged'] else 'not converged: raise the budget'}"
+    share = f"{100 * error:.3g} %" if math.isfinite(error) else "unknown"
+    return f"{share}, {'converged' if row['is_converged'] else 'not converged'}"
 
 
 def _coalitions_part(
