@@ -67,6 +67,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", **attach)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # a headless window has no focus of its own
 
     def close(self) -> None:
         self.process.terminate()
@@ -100,15 +101,17 @@ class Browser:
         answer, _, self.buffer = self.buffer.partition(b"\0")
         return json.loads(answer)
 
-    def open(self, file: Path, width: int = 1280, scheme: str = "light", height: int = 900) -> None:
+    def open(self, file: Path, width: int = 1280, scheme: str = "light", *, scripts: bool = True) -> None:
         """Load a file at a window width; ``scheme`` is light or dark."""
         self.events.clear()
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         phone = width < 600
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=phone)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=file.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+        if scripts:
+            self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
 
     def run(self, expression: str):
         """Value of a JavaScript expression; promises are awaited."""

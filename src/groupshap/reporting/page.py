@@ -89,6 +89,7 @@ def _property(inputs: ReportInputs, name: str, game: FittedGame) -> dict[str, An
         "change": change,
         "values": values,
         "payments": inputs.payments_of(name),
+        "is_paid": bool(inputs.payments_of(name)["share_percent"].notna().all()),
         "best": [_named(inputs, values, one) for one in best_first[:n_named]],
         "worst": [_named(inputs, values, one) for one in best_first[len(best_first) - n_named :]],
         "verdict": verdict(row),

@@ -157,7 +157,7 @@
   function lines(figure, spec) {
     const width = figure.querySelector(".plot").clientWidth;
     const height = spec.height, left = 54, bottom = 38;
-    const right = spec.labels && width > 420 ? 130 : 14;
+    const right = spec.labels && width > 420 ? 150 : 14;
     const svg = canvas(figure, width, height);
     const x = scale(spec.x, [left, width - right]), y = scale(spec.y, [height - bottom, 10]);
     axes(svg, spec, x, y, width - right, height - bottom, left);
@@ -204,7 +204,7 @@
       const at = Math.max(one.y, last + 13);
       if (at > bottom + 4) break;
       last = at;
-      const clip = make("svg", { x: one.x + 6, y: at - 9, width: 122, height: 18, overflow: "hidden" }, svg);
+      const clip = make("svg", { x: one.x + 6, y: at - 9, width: 142, height: 18, overflow: "hidden" }, svg);
       make("text", { x: 0, y: 13 }, clip, one.label);
     }
   }
