@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 __all__ = ["Progress", "progress", "quiet"]
@@ -78,15 +78,17 @@ class _Lines(Progress):
 
 
 class _Bar(Progress):
-    """A tqdm bar on stderr."""
+    """A tqdm bar on stderr; what is logged meanwhile appears above it."""
 
     def __init__(self, label: str, total: int, unit: str, initial: int = 0) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - off a terminal it is never needed
+        from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415
 
         super().__init__(label, total, unit, initial)
-        self._bar = tqdm(
-            desc=label, total=total, unit=f" {unit}s", initial=initial, dynamic_ncols=True, file=sys.stderr
-        )
+        self._open = ExitStack()
+        self._open.enter_context(logging_redirect_tqdm())
+        about = {"desc": label, "total": total, "unit": f" {unit}s", "initial": initial, "file": sys.stderr}
+        self._bar = self._open.enter_context(tqdm(**about, **_size_of_terminal()))
 
     def update(self, n_units: int = 1, **fields: float | str) -> None:
         super().update(n_units, **fields)
@@ -95,7 +97,16 @@ class _Bar(Progress):
         self._bar.update(n_units)
 
     def close(self) -> None:
-        self._bar.close()
+        self._open.close()
+
+
+def _size_of_terminal() -> dict[str, int | bool]:
+    """Arguments of tqdm: the size as it is at any moment, or a usual one where the terminal says 0, as some do."""
+    try:
+        known = all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):  # a stream that is no file
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 20}
 
 
 @contextmanager

@@ -75,7 +75,8 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None = None) -> pd.DataF
         raise TrackingError(f"Expected runs with a common property, {run_a} has {found[0]}; {run_b} has {found[1]}.")
     columns = [*_KEYS, "shapley_value", "ci_low", "ci_high"]
     a, b = (table.loc[table["property"].isin(common), columns] for table in (first, second))
-    joined = a.merge(b, how="outer", on=_KEYS, suffixes=_SIDES, sort=False)
+    rows = pd.concat([a, b])[_KEYS].drop_duplicates()
+    joined = rows.merge(a, "left", _KEYS).merge(b, "left", _KEYS, suffixes=_SIDES)
     joined.columns = [name.replace("shapley_value", "value") for name in joined]
     known = joined[["value_a", "value_b"]].notna().all(axis=1)
     overlap = (joined["ci_low_a"] <= joined["ci_high_b"]) & (joined["ci_low_b"] <= joined["ci_high_a"])

@@ -128,9 +128,11 @@ class MlflowTracker(NullTracker):
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Tags of the parent run, cut to what MLflow can hold."""
+        from mlflow.entities import RunTag  # noqa: PLC0415
+
         with self._keep_going("tags"):
-            for key, value in tags.items():
-                self._client.set_tag(self._run_id, key, cut(value, MAX_TAG_CHARS))
+            batch = [RunTag(key, cut(value, MAX_TAG_CHARS)) for key, value in tags.items()]
+            self._client.log_batch(self._run_id, tags=batch)
 
     def describe(self, text: Callable[[str], str]) -> None:
         """Markdown on top of the parent's page; ``text`` gets the id of the experiment."""
@@ -208,11 +210,13 @@ class MlflowTracker(NullTracker):
             self.set_tags({f"model.{name}": f"version {version}", f"model.{name}.sha256": sha256})
 
     def end(self, status: str) -> None:
-        """End the parent run; a second call does nothing."""
+        """End the parent run and say where to look at it; a second call does nothing."""
         if self._run_id is None:
             return
         with self._keep_going("the end of the run"):
             self._client.set_terminated(self._run_id, status)
+            page = f"#/experiments/{self._experiment_id}/runs/{self._run_id}"
+            logger.info("MLflow: %s (%s)", page, _how_to_open(self._uri))
         self._run_id = None
 
     @contextmanager
@@ -242,6 +246,11 @@ def load_mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:
     for name in ("mlflow.store", "alembic"):  # else a new database logs fifty lines of migrations
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient, (MlflowException, OSError)
+
+
+def _how_to_open(uri: str) -> str:
+    """What to do for a browser to show the store."""
+    return masked(uri) if uri.startswith("http") else f"mlflow server --backend-store-uri {masked(uri)}"
 
 
 def _metrics(values: Mapping[str, float]) -> list[Any]:

@@ -6,212 +6,184 @@ import logging
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import yaml
-from kedro.config import OmegaConfigLoader
-from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
-from kedro.runner import SequentialRunner
+from tiny_project import CATALOG, MLFLOW_YML, Project, measured, pipeline_of
 
+from groupshap.members import join_members, split_members
 from groupshap.store import sha256_of_file
-from groupshap.tracking import TrackingError, TrackingHooks, writer
-from groupshap.tracking.names import child_tags, flat_parameters
-
-MLFLOW_YML = {
-    "utilities_dataset": "utilities",
-    "data_dataset": "images@file",
-    "tables": ["utilities", "report"],
-    "figures": ["plots"],
-}
-PARAMETERS = {
-    "data_grouping": {"source": "avatars", "n_contributors": 10},
-    "root_seed": 3,
-    "sizes": [1, 2],
-    "none": None,
-}
-CATALOG = """
-images@text: {type: text.TextDataset, filepath: PROJECT/images.npz}
-images@file: {type: groupshap.datasets.file_ref.FileRefDataset, filepath: PROJECT/images.npz}
-utilities: {type: pandas.CSVDataset, filepath: PROJECT/utilities.csv}
-report: {type: json.JSONDataset, filepath: PROJECT/report.json}
-plots: {type: matplotlib.MatplotlibDataset, filepath: PROJECT/plots}
-"""
+from groupshap.tracking import TrackingError, writer
+from groupshap.tracking.names import child_name, child_tags, flat_parameters
 
 
-def utilities(n_rows: int = 6, fingerprint: str = "ab12") -> pd.DataFrame:
-    members = [" | ".join(f"designer {j}" for j in range(i)) for i in range(n_rows)]
-    return pd.DataFrame(
-        {
-            "split": "estimation",
-            "coalition_id": [f"c{i:04d}" for i in range(n_rows)],
-            "replicate": 0,
-            "n_contributors": range(n_rows),
-            "members": members,
-            "frechet": [100.0 / (i + 1) for i in range(n_rows)],
-            "diversity": [i / 10 for i in range(n_rows)],
-            "train_seconds": [float("nan"), *[1.5] * (n_rows - 1)],
-            "sample_seconds": 0.5,
-            "fingerprint": fingerprint,
-            "checkpoint": "data/06_models/x.safetensors",
-            "checkpoint_sha256": "cd" * 32,
-        }
-    )
-
-
-def draw() -> dict:
-    from matplotlib.figure import Figure
-
-    return {"attribution_frechet.png": Figure(figsize=(1, 1))}
-
-
-def pipeline_of(table: pd.DataFrame) -> Pipeline:
-    return Pipeline(
-        [
-            Node(lambda: "pixels", None, "images@text", name="group"),
-            Node(lambda _: table, "images@file", "utilities", name="measure"),
-            Node(lambda _: {"a": 1}, "utilities", "report", name="report"),
-            Node(lambda _: draw(), "report", "plots", name="plot"),
-        ]
-    )
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory):
-    """An empty MLflow database: making one takes seconds of migrations, copying it none."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
-class Project:
-    """A Kedro project without its command line."""
-
-    def __init__(self, folder, mlflow_yml=MLFLOW_YML):
-        self.folder = folder
-        for name, content in (("mlflow", mlflow_yml), ("parameters", PARAMETERS)):
-            (folder / "conf/base").mkdir(parents=True, exist_ok=True)
-            (folder / "conf/base" / f"{name}.yml").write_text(yaml.safe_dump(content))
-        self.catalog = DataCatalog.from_config(yaml.safe_load(CATALOG.replace("PROJECT", str(folder))))
-        self.hooks = TrackingHooks()
-
-    def run(self, pipeline, names=None):
-        """What KedroSession.run does, as far as hooks are concerned."""
-        loader = OmegaConfigLoader(str(self.folder / "conf"), base_env="base", default_run_env="base")
-        manager = _create_hook_manager()
-        manager.register(self.hooks)
-        manager.hook.after_context_created(
-            context=SimpleNamespace(config_loader=loader, project_path=self.folder, env="base")
-        )
-        about = {"run_id": "now", "env": "base", "pipeline_names": names}
-        everything = {"run_params": about, "pipeline": pipeline, "catalog": self.catalog}
-        manager.hook.before_pipeline_run(**everything)
-        try:
-            result = SequentialRunner().run(pipeline, self.catalog, manager)
-        except Exception as error:
-            manager.hook.on_pipeline_error(error=error, **everything)
-            raise
-        manager.hook.after_pipeline_run(run_result=result, **everything)
-
-    @property
-    def client(self):
-        from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=f"sqlite:///{self.folder}/mlflow.db")
-
-    def runs(self, kind):
-        experiment = self.client.get_experiment_by_name("groupshap").experiment_id
-        return self.client.search_runs([experiment], f"tags.kind = '{kind}'", order_by=["attributes.start_time"])
-
-
-@pytest.fixture
-def project(tmp_path, migrated, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(migrated, tmp_path / "mlflow.db")
-    return Project(tmp_path)
-
-
-def test_a_run_is_a_parent_with_everything_to_find_it_again(project):
-    project.run(pipeline_of(utilities()))
+def test_a_run_is_a_parent_with_everything_to_find_it_again(project, tmp_path):
+    weights = tmp_path / "committed.safetensors"
+    weights.write_bytes(b"weights")
+    project.run(pipeline_of(measured(), weights))
     (parent,) = project.runs("kedro_run")
-    assert parent.info.run_name == "avatars · seed 3 · all pipelines"
+    assert parent.info.run_name == "avatars · 5 contributors · seed 3 · all pipelines"
     assert parent.info.status == "FINISHED"
     assert parent.data.params == {
         "data_grouping.source": "avatars",
-        "data_grouping.n_contributors": "10",
         "root_seed": "3",
         "sizes": "[1, 2]",
         "none": "null",
     }
-    assert parent.data.tags["data_sha256"] == sha256_of_file(project.folder / "images.npz")
-    assert parent.data.tags["pipelines"] == "__default__"
-    artefacts = {
-        path.relative_to(project.folder / "mlruns" / parent.info.run_id / "artifacts").as_posix()
-        for path in (project.folder / "mlruns").rglob("*.*")
+    tags = {key: value for key, value in parent.data.tags.items() if not key.startswith("mlflow.")}
+    assert tags.pop("kedro_run_id")
+    assert tags == {
+        "kind": "kedro_run",
+        "pipelines": "__default__",
+        "env": "base",
+        "family": "default of the code",
+        "data_source": "avatars",
+        "data_sha256": sha256_of_file(project.folder / "images.npz"),
+        "splits": "estimation",
+        "properties": "frechet, diversity",
+        "fingerprint": "ab12",
+        "model.tiny-model": "version 1",
+        "model.tiny-model.sha256": sha256_of_file(weights),
     }
-    assert artefacts == {"tables/utilities.csv", "tables/report.json", "figures/attribution_frechet.png"}
+    seconds = parent.data.metrics.pop("seconds")
+    assert 0 < seconds < 60
+    assert parent.data.metrics == {
+        "n_evaluations": 6.0,
+        "train_seconds": 7.5,
+        "sample_seconds": 3.0,
+        "v_empty_frechet": 100.0,
+        "v_grand_frechet": 20.0,
+        "relative_standard_error_frechet": 0.25,
+        "v_empty_diversity": 0.0,
+        "v_grand_diversity": 0.5,
+    }, "what is not finite is left out"
+    assert project.artefacts(parent.info.run_id) == {
+        "tables/utilities.csv",
+        "tables/shapley_values.csv",
+        "tables/directions.json",
+        "figures/attribution_frechet.png",
+        "report.html",
+        "models/tiny-model/committed.safetensors",
+        "models/tiny-model/model.json",
+    }
+
+
+def test_the_description_names_the_best_coalition_first_and_whose_it_is(project):
+    project.run(pipeline_of(measured()))
+    (parent,) = project.runs("kedro_run")
+    note = parent.data.tags["mlflow.note.content"]
+    first, frechet, diversity = [line for line in note.splitlines() if line][:3]
+    assert first == "**Best of 6 measured coalitions**"
+    assert "**frechet** 16.67, estimation · 5 of 5: " in frechet, "lower is better"
+    assert "**diversity** 0.9, estimation · 3 of 5: " in diversity
+    assert r"Ashley \<b\>Seo\</b\>, Lisa \| Co, DiceBear (" in diversity, "names are text, not Markdown"
+    assert "orderByKey=metrics.%60diversity%60&orderByAsc=false" in diversity
+    assert "| frechet | lower | 100 | 20 | Ashley" in note
+    assert "| 007 +1.67 [+1.47, +1.87] | 25 %, not converged |" in note
+    child = next(run for run in project.runs("coalition") if run.data.metrics["n_contributors"] == 3)
+    assert r"**3 contributors**: Ashley \<b\>Seo\</b\>, Lisa \| Co, DiceBear." in child.data.tags["mlflow.note.content"]
 
 
 def test_every_row_is_a_child_with_metrics_and_tags(project):
-    project.run(pipeline_of(utilities()))
+    project.run(pipeline_of(measured()))
     (parent,) = project.runs("kedro_run")
     children = {run.data.tags["coalition_id"]: run for run in project.runs("coalition")}
     assert len(children) == 6
-    child = children["c0003"]
+    child = children["0003e1"]
     assert child.info.status == "FINISHED"
+    assert child.info.run_name == "estimation · 3 of 5: Ashley <b>Seo</b> | Lisa | Co | DiceBear"
     assert child.data.metrics == {
         "frechet": 25.0,
-        "diversity": 0.3,
+        "diversity": 3 / 10 * 3,
         "n_contributors": 3.0,
         "train_seconds": 1.5,
         "sample_seconds": 0.5,
     }
     tags = {key: value for key, value in child.data.tags.items() if not key.startswith("mlflow.")}
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert split_members(tags.pop("members")) == ["Ashley <b>Seo</b>", "Lisa | Co", "DiceBear"]
     assert tags == {
         "kind": "coalition",
         "split": "estimation",
-        "coalition_id": "c0003",
+        "coalition_id": "0003e1",
         "replicate": "0",
         "fingerprint": "ab12",
-        "members": "designer 0 | designer 1 | designer 2",
         "checkpoint": "data/06_models/x.safetensors",
         "checkpoint_sha256": "cd" * 32,
+        "family": "default of the code",
+        "data_source": "avatars",
         "data_sha256": parent.data.tags["data_sha256"],
     }
-    assert "train_seconds" not in children["c0000"].data.metrics
+    assert "train_seconds" not in children["0000e1"].data.metrics
+    names = {children[key].info.run_name for key in ("0000e1", "0005e1")}
+    assert names == {"estimation · 0 of 5: nobody", "estimation · 5 of 5: everybody"}
+
+
+def test_names_of_children_hold_as_many_whole_members_as_fit():
+    row = {"split": "validation", "replicate": 1, "members": join_members(f"designer {i:02d}" for i in range(30))}
+    name = child_name(row, 40)
+    assert name.startswith("validation · 30 of 40: designer 00 | designer 01 | ")
+    assert name.endswith(" | … 26 more (replicate 1)")
+    long = child_name({**row, "members": "x" * 300, "replicate": 0}, 40)
+    assert len(long) < 80
+    assert "…" in long
+
+
+@pytest.mark.parametrize("register", [True, False])
+def test_a_model_is_registered_once_with_its_bytes_and_checksum(project, tmp_path, register):
+    project = Project(project.folder, {**MLFLOW_YML, "register_models": register})
+    weights = tmp_path / "weights.safetensors"
+    for content in (b"one", b"one", b"two", b"one"):
+        weights.write_bytes(content)
+        project.run(pipeline_of(measured(), weights))
+    versions = project.client.search_model_versions("name = 'tiny-model'")
+    parents = project.runs("kedro_run")
+    if not register:
+        assert versions == []
+        assert not any("models/" in path for run in parents for path in project.artefacts(run.info.run_id))
+        return
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+    assert [run.data.tags["model.tiny-model"] for run in parents] == [
+        "version 1",
+        "version 1",
+        "version 2",
+        "version 1",
+    ]
+    for version, content in zip(sorted(versions, key=lambda v: int(v.version)), (b"one", b"two"), strict=True):
+        folder = tmp_path / f"downloaded {version.version}"
+        folder.mkdir()
+        found = project.client.download_artifacts(version.run_id, "models/tiny-model", str(folder))
+        assert (folder / found / "weights.safetensors").read_bytes() == content
+        assert version.tags["sha256"] == sha256_of_file(folder / found / "weights.safetensors")
+        assert version.tags["path"] == str(weights)
+        assert version.tags["data_source"] == "avatars"
 
 
 def test_a_second_run_adds_only_what_is_missing(project, monkeypatch):
     """Also with more children than one page of the search holds, and with one that was left unfinished."""
     monkeypatch.setattr(writer, "_N_RUNS_PER_PAGE", 3)
-    project.run(pipeline_of(utilities(8)))
+    project.run(pipeline_of(measured(8)))
     first = {run.info.run_id for run in project.runs("coalition")}
     project.client.update_run(min(first), status="RUNNING")
-    project.run(pipeline_of(utilities(10)))
+    project.run(pipeline_of(measured(10)))
     second = project.runs("coalition")
     assert len(second) == 10
     assert first < {run.info.run_id for run in second}
     assert {run.info.status for run in second} == {"FINISHED"}
     assert len(project.runs("kedro_run")) == 2
-    project.run(pipeline_of(utilities(4, fingerprint="ffff")))
+    project.run(pipeline_of(measured(4, fingerprint="ffff")))
     assert len(project.runs("coalition")) == 14
 
 
-def test_only_results_of_this_run_are_logged_and_old_data_still_has_its_checksum(project):
-    project.run(pipeline_of(utilities()))
-    project.run(pipeline_of(utilities()).only_nodes("report"), names=["shapley_estimation"])
+def test_a_later_run_of_a_part_can_be_reopened_too_but_shows_no_old_pictures(project):
+    project.run(pipeline_of(measured()))
+    project.run(pipeline_of(measured()).only_nodes("estimate"), names=["shapley_estimation"])
     first, second = project.runs("kedro_run")
-    assert second.info.run_name == "avatars · seed 3 · shapley_estimation"
+    assert second.info.run_name == "avatars · 5 contributors · seed 3 · shapley_estimation"
     assert second.data.tags["data_sha256"] == first.data.tags["data_sha256"]
-    tables = [item.path for item in project.client.list_artifacts(second.info.run_id, "tables")]
-    assert tables == ["tables/report.json", "tables/utilities.csv"], "what it read is there too, to reopen the run"
-    assert project.client.list_artifacts(second.info.run_id, "figures") == []
+    tables = {"tables/directions.json", "tables/shapley_values.csv", "tables/utilities.csv"}
+    assert project.artefacts(second.info.run_id) == tables, "what it read is there, what others drew is not"
 
 
 def test_a_failed_node_makes_the_parent_failed(project):
@@ -244,12 +216,12 @@ def test_a_server_that_fails_after_the_start_costs_no_result(project, monkeypatc
 
     monkeypatch.setattr(MlflowClient, "search_runs", refuse)
     with caplog.at_level(logging.ERROR):
-        project.run(pipeline_of(utilities()))
+        project.run(pipeline_of(measured()))
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert "did not take the runs of 6 measured models: server on fire" in line
     assert len(pd.read_csv(project.folder / "utilities.csv")) == 6
     monkeypatch.undo()
-    project.run(pipeline_of(utilities()))
+    project.run(pipeline_of(measured()))
     assert len(project.runs("coalition")) == 6
 
 
@@ -267,7 +239,7 @@ def test_a_wrong_address_is_found_before_any_compute(project, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI") as caught:
-        project.run(pipeline_of(utilities()))
+        project.run(pipeline_of(measured()))
     assert "secret" not in str(caught.value)
     assert "enabled: false" in str(caught.value)
     assert not (project.folder / "images.npz").exists()
@@ -279,12 +251,12 @@ def test_a_wrong_address_is_found_before_any_compute(project, monkeypatch, uri):
 )
 def test_wrong_configuration_is_named_before_any_compute(tmp_path, wrong, said):
     with pytest.raises(TrackingError, match=said):
-        Project(tmp_path, {**MLFLOW_YML, **wrong}).run(pipeline_of(utilities()))
+        Project(tmp_path, {**MLFLOW_YML, **wrong}).run(pipeline_of(measured()))
     assert not (tmp_path / "images.npz").exists()
 
 
 def test_switched_off_it_writes_nothing(tmp_path):
-    Project(tmp_path, {"enabled": False}).run(pipeline_of(utilities()))
+    Project(tmp_path, {"enabled": False}).run(pipeline_of(measured()))
     assert (tmp_path / "utilities.csv").exists()
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -312,7 +284,7 @@ def test_in_a_real_session_the_hooks_find_their_file_and_import_mlflow_late(tmp_
     (source / "pipeline_registry.py").write_text(
         "from kedro.pipeline import Node, Pipeline\n"
         "def register_pipelines():\n"
-        "    return {'__default__': Pipeline([Node(lambda: {'a': 1}, None, 'report', name='report')])}\n"
+        "    return {'__default__': Pipeline([Node(lambda: '<p>', None, 'report', name='report')])}\n"
     )
     (tmp_path / "pyproject.toml").write_text(
         "[tool.kedro]\npackage_name='tiny_project'\nproject_name='tiny'\nkedro_init_version='1.7.0'\nsource_dir='src'\n"
