@@ -83,7 +83,7 @@ def draw_plan(axes: Axes) -> None:
     for boundary in np.arange(1.5, 31, 2):
         axes.axvline(boundary, color="white", lw=2)
     axes.set(xlabel="evaluation, in the order of the plan", ylabel="contributor")
-    axes.set_title("members of each coalition: pairs S, N∖S; the first pair is nobody, everybody", loc="left")
+    axes.set_title("members of each coalition, in pairs S, N∖S", loc="left")
 
 
 def draw_laws(axes: Axes) -> None:
@@ -173,7 +173,7 @@ DRAWINGS = {
     "average": (draw_average,),
     "lds": (draw_lds,),
 }
-"""Name of the picture to what is drawn in it, from left to right."""
+"""Name of the picture to what is drawn in it, from top to bottom."""
 
 
 def main() -> None:
@@ -181,8 +181,8 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     mpl.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 10}
     for name, drawings in DRAWINGS.items():
-        figure = Figure(figsize=(6.6 * len(drawings), 3.8), layout="constrained")
-        for axes, draw in zip(figure.subplots(1, len(drawings), squeeze=False)[0], drawings, strict=True):
+        figure = Figure(figsize=(6.6, 3.8 * len(drawings)), layout="constrained")
+        for axes, draw in zip(figure.subplots(len(drawings), 1, squeeze=False)[:, 0], drawings, strict=True):
             draw(axes)
         # Without the version of matplotlib in the file, equal pictures are equal bytes.
         figure.savefig(IMAGES / f"concept_{name}.png", dpi=110, metadata={"Software": None})
