@@ -116,6 +116,13 @@ def test_a_property_that_nobody_improved_is_paid_to_nobody_and_said_so():
     assert "nobody is paid" in page
 
 
+def test_interactions_that_were_left_out_are_not_called_none():
+    inputs = report_inputs()
+    assert "not computed" not in write_page(inputs)
+    page = write_page(replace(inputs, interactions=inputs.interactions.head(0)))
+    assert page.count("not computed") == 2 * 2 * len(inputs.names)
+
+
 def test_three_hundred_contributors_still_fit_into_one_page():
     names = [f"contributor {number:03}" for number in range(300)]
     fast = EstimationConfig(estimator="kernel_exact", companions=(), n_bootstrap=2)

@@ -64,7 +64,8 @@ def write_page(inputs: ReportInputs) -> str:
         payment_words=policy_sentence(inputs.config.payment),
         policies=POLICIES,
         cost=_cost(inputs),
-        parameters=flat_parameters(inputs.parameters),
+        # Kedro reads the files of parameters in no fixed order.
+        parameters=sorted(flat_parameters(inputs.parameters)),
         level=f"{100 * inputs.level:g}",
         left_out=_left_out(inputs),
     )

@@ -13,7 +13,7 @@ from groupshap.members import short_name
 from groupshap.reporting.counterfactuals import Counterfactual
 from groupshap.reporting.fitted_game import FittedGame
 from groupshap.reporting.inputs import ReportInputs
-from groupshap.reporting.pictures import data_uris, spread
+from groupshap.reporting.pictures import SIDE_PX_MAX, data_uris, spread
 from groupshap.reporting.words import number
 
 __all__ = ["N_NAME_COLUMNS", "contributor_sections"]
@@ -22,6 +22,8 @@ N_NAME_COLUMNS = 40
 N_NEIGHBOURS = 3
 N_IMAGES_OF_MANY = 4
 """Own images per contributor where there are too many contributors for the full number."""
+SIDE_PX_OF_MANY = 64
+"""And their longest side."""
 N_MISSING_NAMED = 12
 
 
@@ -31,6 +33,7 @@ def contributor_sections(inputs: ReportInputs, games: Mapping[str, FittedGame]) 
     values = {name: inputs.values_of(name) for name in inputs.properties}
     payments = {name: inputs.payments_of(name) for name in inputs.properties}
     neighbours = {name: _neighbours(inputs, name) for name in inputs.properties}
+    known = set(inputs.interactions["property"])
     player_of = {name: player for player, name in enumerate(inputs.names)}
     about = inputs.contributors.sort_values("player", kind="stable").to_dict("records")
     generated_uris: dict[int, list[str]] = {}
@@ -49,6 +52,7 @@ def contributor_sections(inputs: ReportInputs, games: Mapping[str, FittedGame]) 
                         "value": values[of].loc[name],
                         "rank": ranks[of][name],
                         "payment": payments[of].loc[name],
+                        "has_neighbours": of in known,
                         "neighbours": [_neighbour(inputs, pair) for pair in neighbours[of][player]],
                         "by_size": _by_size(inputs.directions[of], games[of], player),
                     }
@@ -76,7 +80,7 @@ def _own_images(inputs: ReportInputs, player: int) -> list[dict[str, str]]:
     n_wanted = inputs.config.n_images_per_contributor if full else N_IMAGES_OF_MANY
     picked = own[spread(len(own), min(n_wanted, inputs.config.n_images_per_contributor))]
     items = inputs.image_table["source_item"].astype(str).to_numpy()[picked]
-    uris = data_uris(inputs.pack.images[picked])
+    uris = data_uris(inputs.pack.images[picked], SIDE_PX_MAX if full else SIDE_PX_OF_MANY)
     return [{"uri": uri, "alt": short_name(item, 60)} for uri, item in zip(uris, items, strict=True)]
 
 

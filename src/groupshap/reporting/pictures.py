@@ -19,22 +19,23 @@ PNG_SIDE_PX_MAX = 32
 """Up to here a PNG is small and shows every pixel as it is; larger images are WebP with loss."""
 
 
-def data_uris(images: ImageArray) -> list[str]:
+def data_uris(images: ImageArray, side_px_max: int = SIDE_PX_MAX) -> list[str]:
     """One ``data:image/...`` per image.
 
     Args:
         images: (n_images, channels, height, width) uint8.
+        side_px_max: longer sides are scaled down to this.
     """
     check_images(images)
-    return [data_uri(image) for image in images]
+    return [data_uri(image, side_px_max) for image in images]
 
 
-def data_uri(image: npt.NDArray[np.uint8]) -> str:
-    """(channels, height, width) uint8 as PNG (small) or WebP (scaled to at most 128 px)."""
+def data_uri(image: npt.NDArray[np.uint8], side_px_max: int = SIDE_PX_MAX) -> str:
+    """(channels, height, width) uint8 as PNG (small) or WebP (scaled down)."""
     picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
     kind, options = ("png", {"optimize": True})
     if max(picture.size) > PNG_SIDE_PX_MAX:
-        picture.thumbnail((SIDE_PX_MAX, SIDE_PX_MAX), Image.Resampling.LANCZOS)
+        picture.thumbnail((side_px_max, side_px_max), Image.Resampling.LANCZOS)
         kind, options = ("webp", {"quality": 80, "method": 4})
     buffer = io.BytesIO()
     picture.save(buffer, format=kind, **options)

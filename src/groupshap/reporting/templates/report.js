@@ -140,7 +140,7 @@
       const [value, low, high] = property.values[player];
       return { player, label: data.contributors[player], value, low, high, helped: better(property, value) };
     }));
-    const domain = range([0, ...property.values.flatMap((row) => row)], 0.03);
+    const domain = range([0, ...rows.filter((row) => !row.gap).flatMap((row) => [row.value, row.low, row.high])], 0.03);
     bars(figure, property, rows, domain, (row) => (
       `${row.label}: ${words(row.value)}, ${level} interval ${words(row.low)} to ${words(row.high)} (${row.helped ? "better" : "worse"})`
     ), "");
