@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -53,6 +55,44 @@ def test_on_a_terminal_there_is_a_bar_without_colours(lines, monkeypatch):
     assert "loss=0.5" in terminal.getvalue()
     assert "\x1b[" not in terminal.getvalue()
     assert lines() == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
+@pytest.mark.parametrize("n_columns", [0, 60])
+def test_on_a_real_terminal_the_bar_is_drawn_whatever_its_size_and_log_lines_stay_whole(n_columns):
+    """Terminals without a size (0 columns) are what many containers give."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    code = (
+        "import logging, sys\n"
+        "logging.basicConfig(stream=sys.stderr, format='%(message)s')\n"
+        "from groupshap.progress import progress\n"
+        "with progress('measuring', total=2, unit='task') as bar:\n"
+        "    bar.update(1)\n    logging.error('task x failed')\n    bar.update(1)\n"
+    )
+    driver, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", n_columns // 2, n_columns, 0, 0))
+    subprocess.run([sys.executable, "-c", code], stderr=terminal, check=True)
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(driver, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(driver)
+    text = shown.decode()
+    assert "measuring:  50%" in text
+    assert "2/2" in text
+    assert "tasks/s" in text
+    assert "\rtask x failed\r\n" in text, "on a line of its own"
+    assert max(len(line) for line in text.replace("\r", "\n").splitlines()) <= (n_columns or 80)
 
 
 def test_nothing_to_do_and_quiet_show_nothing(lines):

@@ -30,6 +30,7 @@ __all__ = [
 # Columns of the measured models that are no property; every other numeric column is a metric.
 KEY_COLUMNS = ("split", "coalition_id", "replicate")
 _TAG_COLUMNS = (*KEY_COLUMNS, "fingerprint", "members", "checkpoint", "checkpoint_sha256")
+_NO_METRICS = (*_TAG_COLUMNS, "n_planned")  # of the plan, not of the model
 
 # Limits of MLflow 3 (mlflow.utils.validation); beyond them the server refuses the whole batch.
 MAX_TAG_CHARS = 5000  # 8000 now, 5000 in servers before 2.21
@@ -106,7 +107,7 @@ def _cut_members(members: str) -> str:
 
 def row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
     """The finite numeric columns of a row that are no tags."""
-    return finite_metrics({name: value for name, value in row.items() if name not in _TAG_COLUMNS})
+    return finite_metrics({name: value for name, value in row.items() if name not in _NO_METRICS})
 
 
 def finite_metrics(values: Mapping[str, Any]) -> dict[str, float]:
