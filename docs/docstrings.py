@@ -10,6 +10,7 @@ import re
 from importlib import import_module
 
 import griffe
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 ROLE = re.compile(r":(?:func|class|meth|data|mod|attr):`(~?)([\w.*]+)`")
@@ -27,7 +28,8 @@ class PlainDocstrings(griffe.Extension):
         if field is not None:
             obj.value = default_of(field)
         if field is not None and obj.docstring is None:
-            obj.docstring = griffe.Docstring(as_markdown(explanation_of(field)), parent=obj)
+            text = as_markdown(explanation_of(field)).replace("][", "]\\[")  # else a reference
+            obj.docstring = griffe.Docstring(text, parent=obj)
         elif obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
 
@@ -63,4 +65,4 @@ def default_of(field: FieldInfo) -> str | None:
     if field.is_required():
         return None
     default = field.get_default(call_default_factory=True)
-    return f"{type(default).__name__}(...)" if hasattr(default, "model_fields") else repr(default)
+    return f"{type(default).__name__}(...)" if isinstance(default, BaseModel) else repr(default)
