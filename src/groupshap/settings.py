@@ -21,4 +21,6 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"mlflow": CONFIG_PATTERNS},
+    # An environment holds overrides only: what it does not name stays as in conf/base.
+    "merge_strategy": {"parameters": "soft"},
 }
