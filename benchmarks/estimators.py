@@ -276,7 +276,9 @@ def errors_by_cell(rows: list[Row]) -> dict[tuple, dict[str, float]]:
 def comparison_summary(rows: list[Row]) -> list[str]:
     """Medians and worst ratios over the noisy cells, the figures of the acceptance, and medians per family."""
     noisy = errors_by_cell(rows)
+    # A method that refuses every cell (too few rows for so many players) has no figures, and says so in the rows.
     names = list(dict.fromkeys(row["method"] for row in rows))
+    names = [name for name in names if any(np.isfinite(cell.get(name, np.nan)) for cell in noisy.values())]
     return [
         "",
         "Relative L2 error, cells with noise and 64–512 evaluations; each cell is a median over repetitions.",
