@@ -19,6 +19,7 @@ When not: a complete table (use the exact formula); many thousands of rows (cost
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,7 +172,10 @@ def find_theta(evaluations: Evaluations, standardised: FloatArray, scale: float)
     theta = _search(geometry(masks[rows], masks[rows]), standardised[rows], replicates[rows], spread)
     if len(rows) == len(masks):
         return theta
-    return _with_checked_noise(theta, geometry(masks, masks), standardised, replicates, spread)
+    shape = geometry(masks, masks)
+    return with_checked_noise(
+        theta, lambda moved: _likelihood(moved, shape, standardised, replicates) + replicate_term(moved, spread)
+    )
 
 
 def condition(
@@ -236,7 +240,7 @@ def search_rows(n_rows: int) -> npt.NDArray[np.int64]:
     return np.concatenate([[0, 1], 2 + interior])
 
 
-def _noise(theta: FloatArray, replicates: FloatArray) -> FloatArray:
+def noise_of_rows(theta: FloatArray, replicates: FloatArray) -> FloatArray:
     return np.exp(theta[NOISE]) / replicates
 
 
@@ -245,7 +249,7 @@ def _factor(theta: FloatArray, shape: Geometry, replicates: FloatArray) -> Float
     covariance, *parts = components(theta, shape)[::-1]
     for part in parts:
         covariance += part
-    covariance[np.diag_indices_from(covariance)] += _noise(theta, replicates) + JITTER
+    covariance[np.diag_indices_from(covariance)] += noise_of_rows(theta, replicates) + JITTER
     return scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
 
 
@@ -257,10 +261,9 @@ def objective(
     spread: tuple[float, int] = (0.0, 0),
 ) -> tuple[float, FloatArray]:
     """Negative log posterior of θ (constants left out) and its gradient (10,) (Rasmussen & Williams 2006, eq. 5.9)."""
-    level, smooth, additive, pairwise, higher, triple = components(theta, shape)
-    players = additive + pairwise + higher + triple
-    noise = _noise(theta, replicates)
-    covariance = level + smooth + players
+    level, smooth, additive, pairwise, higher, triple = parts = components(theta, shape)
+    noise = noise_of_rows(theta, replicates)
+    covariance = level + smooth + (additive + pairwise + higher + triple)
     covariance[np.diag_indices_from(covariance)] += noise + JITTER
     try:
         factor = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
@@ -270,6 +273,26 @@ def objective(
     weights = scipy.linalg.cho_solve((factor, True), np.eye(len(factor)), check_finite=False) - np.outer(omega, omega)
     pull = (theta - PRIOR_MEAN) / PRIOR_SD
     value = 0.5 * standardised @ omega + np.log(np.diag(factor)).sum() + 0.5 * pull @ pull
+    slopes = kernel_slopes(theta, shape, parts, noise, weights)
+    gradient = 0.5 * slopes + pull / PRIOR_SD
+    gradient[NOISE] += 0.5 * (spread[1] - spread[0] / np.exp(theta[NOISE]))
+    return float(value + replicate_term(theta, spread)), gradient
+
+
+def kernel_slopes(
+    theta: FloatArray, shape: Geometry, parts: tuple[FloatArray, ...], noise: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """(10,) float64: tr(W ∂K/∂θ_l), the part of twice the gradient that is the kernel's.
+
+    Args:
+        theta: hyper-parameters.
+        shape: of the rows with themselves.
+        parts: what :func:`~groupshap.games.subset_kernel.components` made of both.
+        noise: (m,) variances of the row means.
+        weights: (m, m) matrix W, symmetric.
+    """
+    _, smooth, additive, pairwise, higher, triple = parts
+    players = additive + pairwise + higher + triple
     r = (np.sqrt(3.0) / np.exp(theta[1])) * shape.log_gap
     slopes = [
         np.vdot(weights, smooth),
@@ -283,12 +306,10 @@ def objective(
         np.vdot(weights, higher),
         np.vdot(weights, triple),
     ]
-    gradient = 0.5 * np.array(slopes) + pull / PRIOR_SD
-    gradient[NOISE] += 0.5 * (spread[1] - spread[0] / np.exp(theta[NOISE]))
-    return float(value + _replicate_term(theta, spread)), gradient
+    return np.array(slopes)
 
 
-def _replicate_term(theta: FloatArray, spread: tuple[float, int]) -> float:
+def replicate_term(theta: FloatArray, spread: tuple[float, int]) -> float:
     """Negative log likelihood of the deviations of replicates from their means: it tells noise from misfit.
 
     Args:
@@ -313,14 +334,12 @@ def _search(shape: Geometry, standardised: FloatArray, replicates: FloatArray, s
     return result.x
 
 
-def _with_checked_noise(
-    theta: FloatArray, shape: Geometry, standardised: FloatArray, replicates: FloatArray, spread: tuple[float, int]
-) -> FloatArray:
-    """θ with ln σ² raised as long as the likelihood of all rows improves."""
-    best, chosen = _likelihood(theta, shape, standardised, replicates) + _replicate_term(theta, spread), theta
+def with_checked_noise(theta: FloatArray, value_of: Callable[[FloatArray], float]) -> FloatArray:
+    """θ with ln σ² raised as long as ``value_of`` (negative log likelihood of all rows and their replicates) falls."""
+    best, chosen = value_of(theta), theta
     for step in NOISE_STEPS:
         candidate = np.where(np.arange(len(theta)) == NOISE, theta + step, theta)
-        value = _likelihood(candidate, shape, standardised, replicates) + _replicate_term(candidate, spread)
+        value = value_of(candidate)
         if value >= best:
             break
         best, chosen = value, candidate
