@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-__all__ = ["Progress", "progress", "quiet"]
+__all__ = ["Progress", "duration", "progress", "quiet"]
 
 logger = logging.getLogger("groupshap")
+
+_FIRST_SECONDS = 3.0
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -47,7 +49,10 @@ class Progress:
 
 
 class _Lines(Progress):
-    """A log line every ``every_seconds``, and one at the end."""
+    """A log line soon after the start, then every ``every_seconds``, and one at the end.
+
+    The first one tells how long it will take, while it costs little to stop.
+    """
 
     def __init__(self, label: str, total: int, unit: str, initial: int = 0, *, every_seconds: float) -> None:
         super().__init__(label, total, unit, initial)
@@ -60,14 +65,15 @@ class _Lines(Progress):
         super().update(n_units, **fields)
         self._fields |= fields
         seconds = time.monotonic() - self._start
-        if seconds - self._last_seconds >= self._every_seconds and self.n_done < self.total:
+        wait = self._every_seconds if self._last_seconds else min(_FIRST_SECONDS, self._every_seconds)
+        if seconds - self._last_seconds >= wait and self.n_done < self.total:
             self._last_seconds = seconds
             seconds_each = seconds / max(1, self.n_done - self.initial)
-            self._log(seconds, f"{_duration(seconds_each * (self.total - self.n_done))} left")
+            self._log(seconds, f"{duration(seconds_each * (self.total - self.n_done))} left")
 
     def close(self) -> None:
         seconds = time.monotonic() - self._start
-        self._log(seconds, f"took {_duration(seconds)}")
+        self._log(seconds, f"took {duration(seconds)}")
 
     def _log(self, seconds: float, time_text: str) -> None:
         """One line: count, rate, time, fields."""
@@ -166,7 +172,7 @@ def _rate(units_per_second: float, unit: str) -> str:
     return f"{1 / units_per_second:.3g} s per {unit}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A duration for humans: "8 s", "3 min 20 s", "2 h 05 min"."""
     total = round(seconds)
     if total < 60:

@@ -31,8 +31,9 @@ def test_off_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end(lines, m
         for step in range(20):
             bar.update(1, loss=1 / (step + 1), images_per_s=1234.56)
     assert 3 <= len(lines()) <= 8
-    assert lines()[0].startswith("fine-tuning: 4 of 20 coalitions, ")
-    assert "left, loss 0.25, images/s 1235" in lines()[0]
+    assert lines()[0].startswith("fine-tuning: 1 of 20 coalitions, "), "how long it will take, as soon as it is known"
+    assert lines()[1].startswith("fine-tuning: 5 of 20 coalitions, ")
+    assert "left, loss 0.2, images/s 1235" in lines()[1]
     assert lines()[-1].startswith("fine-tuning: 20 of 20 coalitions, ")
     assert "took " in lines()[-1]
 

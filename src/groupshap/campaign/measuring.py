@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from groupshap.campaign.expected import expected_words
 from groupshap.campaign.shared import Campaign, file_of, plain
 from groupshap.engines.base import run_jobs
 from groupshap.errors import UserError
@@ -48,9 +49,9 @@ def measure_models(
     (models_fingerprint,) = manifest["models_fingerprint"].unique()
     data = {"images_sha256": campaign.images.sha256, "models_fingerprint": models_fingerprint}
     run = store.open(campaign.recipe("measure", campaign.n_threads, **data, **settings))
-    measured = [_is_measured(run, row) for row in manifest.to_dict("records")]
-    todo = manifest[~np.array(measured)]
-    logger.info("Models: %d planned, %d re-used, %d to measure.", len(manifest), len(manifest) - len(todo), len(todo))
+    measured = np.array([_is_measured(run, row) for row in manifest.to_dict("records")])
+    todo = manifest[~measured]
+    _announce(campaign, run, manifest[measured], len(todo))
     jobs = [_measure_job(campaign, run, reference, row, config) for row in todo.to_dict("records")]
     run_jobs(measure_task, jobs, campaign.engine, label="measuring models")
     records = run.manifest(manifest["task_id"])
@@ -60,6 +61,13 @@ def measure_models(
         measure_seconds=[record["measure_seconds"] for record in records],
         fingerprint=run.fingerprint,
     )
+
+
+def _announce(campaign: Campaign, run: StoreRun, done: pd.DataFrame, n_todo: int) -> None:
+    """Say what will be measured, and how long it will take if that is known."""
+    seconds = [record["sample_seconds"] + record["measure_seconds"] for record in run.manifest(done["task_id"])]
+    expected = expected_words(n_todo, campaign.engine.n_jobs_at_once(), seconds)
+    logger.info("Models: %d planned, %d re-used, %d to measure%s.", len(done) + n_todo, len(done), n_todo, expected)
 
 
 def _is_measured(run: StoreRun, row: Mapping[str, Any]) -> bool:

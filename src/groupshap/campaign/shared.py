@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from groupshap.engines.base import EngineConfig, JobFunction, threads
-from groupshap.store import FileRef, StoreRun, check_disk
+from groupshap.store import FileRef, Store, StoreRun, check_disk
 from groupshap.tasks.config import TRAINING_STATE, WEIGHTS
 
 if TYPE_CHECKING:
@@ -32,12 +32,14 @@ class Campaign:
         root_seed: Every draw descends from it.
         device: cpu, cuda or auto.
         engine: Where jobs run.
+        timings: Where earlier stages are committed; how long they took tells how long the next one will take.
     """
 
     images: FileRef
     root_seed: int
     device: str
     engine: EngineConfig = field(default_factory=EngineConfig)
+    timings: tuple[Store, ...] = ()
 
     def recipe(self, stage: str, n_threads: int, **settings: Any) -> dict[str, Any]:
         """Everything that the numbers of a stage depend on.
