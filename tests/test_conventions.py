@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from groupshap.pipeline_registry import ON_REQUEST
 from groupshap.preflight import KNOWN
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -102,7 +103,7 @@ print(json.dumps({
         "base_training", "data_grouping", "property_eval", "pruning", "shapley_estimation", "subset_finetune"
     ]  # fmt: skip
     assert found["heavy"] == []
-    assert found["pipelines"] == sorted([*stages, "reporting", "withdrawal", "__default__"])
+    assert found["pipelines"] == sorted([*stages, *ON_REQUEST, "__default__"])
     assert found["groups"] == stages
     assert found["n_nodes"] < 25
     assert {name.removeprefix("params:") for name in found["parameters"]} == set(KNOWN)

@@ -14,6 +14,7 @@ import pytest
 from groupshap.campaign.coalitions import draw_plan, finetune, with_committed
 from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.models import prune, recover, train_base
+from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.shared import Campaign
 from groupshap.campaign.withdrawal import UnknownContributorError, delete_traces, list_traces
 from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
@@ -46,7 +47,8 @@ def project(tmp_path_factory):
     campaign = Campaign(FileRef.of(folder / "images.safetensors"), 0, "cpu", EngineConfig(kind="inline"))
     base = train_base(campaign, Store(folder / "base"), BASE)
     pruned, report = prune(campaign, Store(folder / "pruning"), base, PRUNING)
-    start = recover(campaign, Store(folder / "pruning"), pruned, PRUNING, BASE)
+    recovered = recover(campaign, Store(folder / "pruning"), pruned, PRUNING, BASE)
+    start = StartModels(base, recovered, BASE.model)
     return {"folder": folder, "campaign": campaign, "base": base, "report": report, "start": start}
 
 

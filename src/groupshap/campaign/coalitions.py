@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from groupshap.attribution.tables import coalition_utilities
+from groupshap.campaign.expected import expected_words, seconds_per_image
 from groupshap.campaign.measuring import assemble, measure_models
-from groupshap.campaign.shared import Campaign, plain
+from groupshap.campaign.recipes import StartModels, coalition_job, models_of
+from groupshap.campaign.shared import Campaign
+from groupshap.diffusion.config import TrainConfig
 from groupshap.engines.base import run_jobs
-from groupshap.games import estimate, evaluations_to_converge, plan_coalitions, relative_standard_error
+from groupshap.games import CoalitionMatrix, estimate, evaluations_to_converge, plan_coalitions, relative_standard_error
 from groupshap.games.coalitions import coalition_id, replicate_numbers
 from groupshap.image_pack import ImagePack, load_pack
-from groupshap.members import join_members, split_members
+from groupshap.members import join_members
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun, check_disk
-from groupshap.tasks.config import WEIGHTS, PropertyEvalConfig, SubsetFinetuneConfig
+from groupshap.tasks.config import WEIGHTS, CoalitionTraining, PropertyEvalConfig, SubsetFinetuneConfig
 
-__all__ = ["ESTIMATION", "draw_plan", "finetune", "grow", "with_committed"]
+__all__ = ["ESTIMATION", "draw_plan", "finetune", "grow", "plan_table", "with_committed"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +42,19 @@ def draw_plan(
 
     Columns: task_id, split, coalition_id, replicate, n_contributors, members (names, see ``groupshap.members``).
     """
+    masks = plan_coalitions(len(contributors), config.budget, seed=seed_for(root_seed, "plan"), law=config.law)
+    return plan_table(masks, contributors, pack, ESTIMATION)
+
+
+def plan_table(masks: CoalitionMatrix, contributors: pd.DataFrame, pack: ImagePack, split: str) -> pd.DataFrame:
+    """Coalitions as the table of a plan; see :func:`draw_plan` for its columns. A repeated row is a replicate."""
     names = contributors["contributor"].tolist()
-    masks = plan_coalitions(len(names), config.budget, seed=seed_for(root_seed, "plan"), law=config.law)
     digests = np.array([pack.digest(player, name) for player, name in enumerate(names)], dtype=object)
     replicates = replicate_numbers(masks)
     return pd.DataFrame(
         {
             "task_id": [f"{_content_id(digests[mask])}-r{r}" for mask, r in zip(masks, replicates, strict=True)],
-            "split": ESTIMATION,
+            "split": split,
             "coalition_id": [coalition_id(mask) for mask in masks],
             "replicate": replicates,
             "n_contributors": masks.sum(axis=1),
@@ -64,32 +71,33 @@ def _content_id(digests: Iterable[str]) -> str:
 def finetune(
     campaign: Campaign,
     store: Store,
-    start_model: FileRef,
+    start: StartModels,
     plan: pd.DataFrame,
     contributors: pd.DataFrame,
-    config: SubsetFinetuneConfig,
+    config: CoalitionTraining,
 ) -> pd.DataFrame:
-    """Fine-tune the start model on every coalition of the plan that is not committed yet.
+    """Make the model of every coalition of the plan that is not committed yet.
 
     Returns:
-        The plan with n_planned (its length), train_seconds, models_fingerprint, checkpoint (absolute path) and its
-        sha256.
+        The plan with n_planned (its length), recipe, n_steps, train_seconds, models_fingerprint, checkpoint (absolute
+        path) and its sha256.
 
     Raises:
         JobsFailedError: some failed; all others are committed.
     """
     from groupshap.tasks.train import train_task  # noqa: PLC0415 - imports torch
 
-    run = _models_of(campaign, store, start_model, config)
+    run = models_of(campaign, store, start, config)
     todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
-    _announce(run, plan, todo, campaign.engine.n_jobs_at_once())
-    check_disk(store.root, len(todo) * start_model.path.stat().st_size, f"checkpoints of {len(todo)} coalitions")
-    players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
-    jobs = [_finetune_job(campaign, run, start_model, row, players, config) for row in todo.to_dict("records")]
-    run_jobs(train_task, jobs, campaign.engine, label="fine-tuning coalitions")
+    _announce(campaign, run, plan, todo, start.file(config.recipe) or start.base, config.train)
+    check_disk(store.root, len(todo) * start.size_bytes(config.recipe), f"checkpoints of {len(todo)} coalitions")
+    jobs = [coalition_job(campaign, run, start, row, contributors, config) for row in todo.to_dict("records")]
+    run_jobs(train_task, jobs, campaign.engine, label=f"models of coalitions, {config.recipe}")
     records = run.manifest(plan["task_id"])
     return plan.assign(
         n_planned=len(plan),
+        recipe=config.recipe,
+        n_steps=[record["n_steps"] for record in records],
         train_seconds=[record["train_seconds"] for record in records],
         models_fingerprint=run.fingerprint,
         checkpoint=[str(run.task_folder(task_id) / WEIGHTS) for task_id in plan["task_id"]],
@@ -97,17 +105,19 @@ def finetune(
     )
 
 
-def _models_of(campaign: Campaign, store: Store, start_model: FileRef, config: SubsetFinetuneConfig) -> StoreRun:
-    """The coalition models of one recipe. The images are no part of it: they are in the tasks' names."""
-    settings = {"start_sha256": start_model.sha256, "train": plain(config.train)}
-    return store.open(campaign.recipe("finetune", campaign.n_threads, **settings))
+def _announce(
+    campaign: Campaign, run: StoreRun, plan: pd.DataFrame, todo: pd.DataFrame, like: FileRef, train: TrainConfig
+) -> None:
+    """Say what will be computed, how long it will take and what it leaves, before it is.
 
-
-def _announce(run: StoreRun, plan: pd.DataFrame, todo: pd.DataFrame, n_at_once: int) -> None:
-    """Say what will be computed, and how long it will take if that is known, before it is."""
-    done = [run.record(task_id)["train_seconds"] for task_id in plan["task_id"] if task_id not in set(todo["task_id"])]
-    trained = [seconds for seconds in done if seconds > 0]
-    expected = f", about {len(todo) * np.mean(trained) / n_at_once:.0f} s" if trained and len(todo) else ""
+    The time is that of the coalitions that are done; of the first ones, that of the training of the model ``like``.
+    """
+    done = run.manifest(plan.loc[~plan["task_id"].isin(todo["task_id"]), "task_id"])
+    seconds = [record["train_seconds"] for record in done if record["train_seconds"] > 0]
+    if not seconds and len(todo):
+        of_image = seconds_per_image(campaign.timings, like)
+        seconds = [] if of_image is None else [of_image * train.n_steps * train.batch_size]
+    expected = expected_words(len(todo), campaign.engine.n_jobs_at_once(), seconds, like.path.stat().st_size)
     logger.info("Coalitions: %d planned, %d re-used, %d to fine-tune%s.", len(plan), len(done), len(todo), expected)
 
 
@@ -132,35 +142,6 @@ def with_committed(plan: pd.DataFrame, run: StoreRun, contributors: pd.DataFrame
     return pd.concat([plan.head(2), extra, plan.iloc[2:]], ignore_index=True).head(len(plan))
 
 
-def _finetune_job(
-    campaign: Campaign,
-    run: StoreRun,
-    start_model: FileRef,
-    row: Mapping[str, Any],
-    players: Mapping[str, int],
-    config: SubsetFinetuneConfig,
-) -> dict[str, Any]:
-    """One coalition as a job; the empty one is the pruned architecture with random weights, untrained."""
-    from groupshap.tasks.train import TrainJob  # noqa: PLC0415 - imports torch
-
-    names = split_members(row["members"])
-    members = [players[name] for name in names]
-    purpose = "finetune" if members else "initialise"
-    job = TrainJob(
-        task_id=row["task_id"],
-        folder=run.task_folder(row["task_id"]),
-        images=campaign.images.path,
-        members=members,
-        names=names,
-        start=start_model.path,
-        reinitialise=not members,
-        train=config.train if members else None,
-        seed=seed_for(campaign.root_seed, purpose, row["task_id"]),
-        device=campaign.device,
-    )
-    return job.model_dump(mode="json")
-
-
 def grow(
     campaign: Campaign,
     plan: pd.DataFrame,
@@ -169,7 +150,7 @@ def grow(
     *,
     models: Store,
     records: Store,
-    start_model: FileRef,
+    start: StartModels,
     image_table: FileRef,
     measuring: PropertyEvalConfig,
     estimator: str,
@@ -183,7 +164,7 @@ def grow(
         config: Of the fine-tuning.
         models: Store of the coalitions' models.
         records: Store of their measured properties.
-        start_model: The pruned, recovered model.
+        start: What the coalitions' models can start from.
         image_table: Parquet file with one row per image.
         measuring: What is measured between rounds.
         estimator: Whose standard errors have to meet the target.
@@ -192,10 +173,10 @@ def grow(
         The manifest of :func:`finetune` for the rows that were needed.
     """
     if config.reuse_committed:
-        run = _models_of(campaign, models, start_model, config)
+        run = models_of(campaign, models, start, config)
         plan = with_committed(plan, run, contributors, load_pack(campaign.images.path))
     for n_rows in config.round_ends(len(contributors)):
-        manifest = finetune(campaign, models, start_model, plan.head(n_rows), contributors, config)
+        manifest = finetune(campaign, models, start, plan.head(n_rows), contributors, config)
         if config.target_relative_error is None or n_rows == config.budget:
             return manifest
         measured = measure_models(campaign, records, manifest, image_table, measuring)

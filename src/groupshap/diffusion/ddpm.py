@@ -75,8 +75,8 @@ class PixelDDPM:
         }
 
     def trainable(self, model: nn.Module) -> list[nn.Parameter]:
-        """All weights."""
-        return list(model.parameters())
+        """All weights; with adapters, theirs alone."""
+        return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def encode(self, images: ImageArray) -> Tensor:
         """[0, 255] to [-1, 1]."""

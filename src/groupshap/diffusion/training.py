@@ -75,6 +75,7 @@ def train(
     device: torch.device,
     label: str = "training",
     checkpointing: Checkpointing | None = None,
+    ascend: bool = False,
 ) -> TrainingResult:
     """Train ``model`` in place on ``inputs`` and leave the averaged weights in it.
 
@@ -87,6 +88,7 @@ def train(
         device: Where it runs.
         label: Name on the progress bar.
         checkpointing: State of an interrupted call, read if it is there and written now and then; None: no state.
+        ascend: Raise the loss instead of lowering it: the inputs are unlearned.
 
     Raises:
         ValueError: no images.
@@ -125,7 +127,7 @@ def train(
             with addressed_globals(seed, step, device):
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
                     loss = denoising_loss(family, model, clean, noise, timesteps, signal_levels)
-                loss.backward()
+                (-loss if ascend else loss).backward()
             nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
@@ -16,11 +16,15 @@ __all__ = [
     "TRAINING_STATE",
     "WEIGHTS",
     "BaseTrainingConfig",
+    "CoalitionTraining",
     "DeviceSetting",
+    "InfluenceConfig",
     "PropertyEvalConfig",
     "PruningStageConfig",
+    "Recipe",
     "RootSeed",
     "SubsetFinetuneConfig",
+    "ValidationConfig",
 ]
 
 
@@ -68,7 +72,46 @@ class PruningStageConfig(PruningConfig):
     )
 
 
-class SubsetFinetuneConfig(_Frozen):
+Recipe = Literal["sparsified", "dense", "retrain", "lora", "gradient_ascent", "influence"]
+"""How the model of a coalition is made.
+
+``sparsified``: the pruned model, fine-tuned on the coalition's images (the default; Lu et al. 2025). ``dense``: the
+base model, fine-tuned the same way. ``lora``: the same through low-rank adapters, merged afterwards. ``retrain``: from
+fresh weights, the ground truth. ``gradient_ascent``: the base model, its loss *raised* on everybody else's images.
+``influence``: the base model after one Newton step that takes everybody else's images away.
+"""
+
+
+class InfluenceConfig(_Frozen):
+    """The Newton step of recipe ``influence``, see ``groupshap.diffusion.influence``."""
+
+    n_gradients: int = Field(default=64, ge=1, le=4096, description="Batch gradients in the empirical Fisher matrix.")
+    damping: float = Field(default=1e-3, gt=0, description="Added to the diagonal of the Fisher matrix.")
+    scale: float = Field(default=1.0, gt=0, description="Of the step; 1 is the Newton step itself.")
+
+
+class CoalitionTraining(_Frozen):
+    """How the model behind v(S) is made; shared by every pipeline that makes such models."""
+
+    recipe: Recipe = "sparsified"
+    train: TrainConfig = TrainConfig(n_steps=80)
+    steps: Literal["same", "proportional"] = Field(
+        default="same",
+        description="same: n_steps whatever the coalition; proportional: n_steps is for all images, fewer images get "
+        "proportionally fewer steps (equal epochs).",
+    )
+    lora_rank: int = Field(default=4, ge=1, le=1024, description="Recipe lora only.")
+    influence: InfluenceConfig = InfluenceConfig()
+
+    def train_for(self, share_of_images: float) -> TrainConfig:
+        """The training of a coalition that owns ``share_of_images`` (0..1) of all images."""
+        if self.steps == "same":
+            return self.train
+        n_steps = max(self.train.n_warmup_steps + 1, round(self.train.n_steps * share_of_images))
+        return self.train.model_copy(update={"n_steps": n_steps})
+
+
+class SubsetFinetuneConfig(CoalitionTraining):
     """Parameters of the pipeline ``subset_finetune``: which coalitions, and how each is trained."""
 
     budget: int = Field(
@@ -90,7 +133,6 @@ class SubsetFinetuneConfig(_Frozen):
         "contributor came; they count towards the budget.",
     )
     law: str = Field(default="uniform_size", description=f"Law of the coalitions' sizes: {', '.join(LAWS)}.")
-    train: TrainConfig = TrainConfig(n_steps=80)
 
     @model_validator(mode="after")
     def _law_is_known(self) -> Self:
@@ -106,6 +148,23 @@ class SubsetFinetuneConfig(_Frozen):
         # Eight coalitions beside the end points are the least that the default estimator takes.
         first = min(self.budget, max(batch, 10))
         return [*range(first, self.budget, batch), self.budget]
+
+
+class ValidationConfig(CoalitionTraining):
+    """Parameters of the pipeline ``validation``: which coalitions are held out, how the truth about them is made."""
+
+    recipe: Recipe = "retrain"
+    fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5,), description="Shares of the contributors in a held-out coalition (alpha of the LDS)."
+    )
+    n_coalitions: int = Field(default=50, ge=0, le=100_000, description="Held-out coalitions of each share.")
+    leave_one_out: bool = Field(
+        default=True, description="Also the empty and the grand coalition, and it without each contributor."
+    )
+    every_coalition: bool = Field(default=False, description="All 2^n coalitions instead; at most 15 contributors.")
+    n_replicates: int = Field(default=2, ge=1, le=100, description="Training seeds per coalition.")
+    level: float = Field(default=0.95, gt=0, lt=1, description="Coverage of the intervals.")
+    n_bootstrap: int = Field(default=1000, ge=2, le=1_000_000)
 
 
 class PropertyEvalConfig(_Frozen):

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from groupshap.diffusion.base import resolve_device
+from groupshap.diffusion.adapters import merge_adapters, with_adapters
+from groupshap.diffusion.base import Family, resolve_device
 from groupshap.diffusion.config import Device, ModelConfig, TrainConfig
+from groupshap.diffusion.influence import NewtonStep, remove_influence
 from groupshap.diffusion.training import Checkpointing, TrainingResult, train
 from groupshap.image_pack import ImagePack, load_pack
 from groupshap.model_file import ModelDescription, load_model, read_description, save_model
 from groupshap.store import Record, commit
-from groupshap.tasks.config import TRAINING_STATE, WEIGHTS
+from groupshap.tasks.config import TRAINING_STATE, WEIGHTS, InfluenceConfig
 
 __all__ = ["TrainJob", "train_task"]
+
+T = TypeVar("T")
 
 
 class TrainJob(BaseModel):
@@ -40,6 +45,14 @@ class TrainJob(BaseModel):
     """Throw the start model's weights away: the random model behind the empty coalition."""
     train: TrainConfig | None
     """None: not trained at all."""
+    method: Literal["descend", "ascend", "newton"] = "descend"
+    """``descend``: fit the members' images; ``ascend``, ``newton``: unlearn those of ``removed``."""
+    removed: list[int] | None = None
+    """Players whose images are unlearned."""
+    lora_rank: int | None = None
+    """Train adapters of this rank and merge them; None: train the weights."""
+    newton: InfluenceConfig | None = None
+    """Settings of method ``newton``."""
     seed: int
     device: Device = "cpu"
     label: str = "training"
@@ -56,30 +69,18 @@ def train_task(job: dict[str, Any]) -> Record:
         job: A dumped :class:`TrainJob`.
 
     Returns:
-        The committed record: task_id, fingerprint, files, train_seconds, n_images, losses, versions.
+        The committed record: task_id, fingerprint, files, train_seconds, n_images, n_steps, losses, versions.
 
     Raises:
         ValueError, DivergedError, ModelFileError: see the functions used.
     """
     task = TrainJob.model_validate(job)
     model, description = _start_model(task)
-    images = _images(task)
-    trained = TrainingResult(model, 0.0)
-    if task.train is not None:
-        family = description.family()
-        trained = train(
-            family,
-            model,
-            family.encode(images),
-            task.train,
-            seed=task.seed,
-            device=resolve_device(task.device),
-            label=task.label,
-            checkpointing=_checkpointing(task),
-        )
+    trained = _trained(task, model, description.family()) if task.train else TrainingResult(model, 0.0)
     record = {
         "train_seconds": trained.seconds,
-        "n_images": len(images) if task.train else 0,
+        "n_images": len(_images(task, task.members)) if task.train else 0,
+        "n_steps": task.train.n_steps if task.train and task.method != "newton" else 0,
         "losses": trained.losses,
         "seed": task.seed,
         "members": task.names,
@@ -88,6 +89,39 @@ def train_task(job: dict[str, Any]) -> Record:
     committed = commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, trained.model, description)})
     (task.folder / TRAINING_STATE).unlink(missing_ok=True)
     return committed
+
+
+def _trained(task: TrainJob, model: torch.nn.Module, family: Family) -> TrainingResult:
+    """The model after the job's method; with adapters, after they are merged."""
+    if task.method == "newton":
+        return _newton_step(task, model, family)
+    if task.lora_rank is not None:
+        model = with_adapters(model, task.lora_rank, task.seed)
+    result = train(
+        family,
+        model,
+        family.encode(_images(task, task.removed if task.method == "ascend" else task.members)),
+        _required(task.train),
+        seed=task.seed,
+        device=resolve_device(task.device),
+        label=task.label,
+        checkpointing=_checkpointing(task),
+        ascend=task.method == "ascend",
+    )
+    return result if task.lora_rank is None else replace(result, model=merge_adapters(result.model))
+
+
+def _newton_step(task: TrainJob, model: torch.nn.Module, family: Family) -> TrainingResult:
+    settings = _required(task.newton)
+    step = NewtonStep(settings.n_gradients, _required(task.train).batch_size, settings.damping, settings.scale)
+    kept, removed = (family.encode(_images(task, players)) for players in (task.members, task.removed))
+    return remove_influence(family, model, kept, removed, step, seed=task.seed, device=resolve_device(task.device))
+
+
+def _required(value: T | None) -> T:
+    if value is None:
+        raise ValueError("The job lacks the settings of its method.")
+    return value
 
 
 def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
@@ -104,10 +138,10 @@ def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
     return load_model(task.start)
 
 
-def _images(task: TrainJob) -> Any:
-    """(n, channels, height, width) uint8: the members' images."""
+def _images(task: TrainJob, players: list[int] | None) -> Any:
+    """(n, channels, height, width) uint8: images of some players; None: of all."""
     pack = _pack(task.images)
-    return pack.images if task.members is None else pack.of(task.members)
+    return pack.images if players is None else pack.of(players)
 
 
 def _checkpointing(task: TrainJob) -> Checkpointing | None:

@@ -13,14 +13,18 @@ def create_pipeline(**_: object) -> Pipeline:
     """contributors, pruned_model → coalitions, coalition_models, finetune_manifest."""
     inputs = {
         "contributors": "contributors",
+        "base_model": "base_model",
         "pruned_model": "pruned_model",
         "images": "images@file",
         "image_table": "image_table@file",
         "models": "coalition_store",
         "records": "property_store",
+        "base_store": "base_training_store",
+        "pruning_store": "pruning_store",
     }
     parameters = {
         "config": "params:subset_finetune",
+        "base": "params:base_training",
         "measuring": "params:property_eval",
         "estimation": "params:shapley_estimation",
         "engine": "params:engine",
