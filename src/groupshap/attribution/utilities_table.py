@@ -27,7 +27,7 @@ READ_AS_TEXT = (
 
 
 def coalition_utilities(
-    utilities: pd.DataFrame, contributors: pd.DataFrame, split: str = "estimation"
+    utilities: pd.DataFrame, contributors: pd.DataFrame, split: str = "estimation", *, end_points: bool = True
 ) -> tuple[CoalitionMatrix, dict[str, Utilities]]:
     """Coalitions of one split and, per property, what was measured for them.
 
@@ -35,6 +35,7 @@ def coalition_utilities(
         utilities: one row per (split, coalition, replicate): :data:`FIXED_COLUMNS` and one column per property.
         contributors: columns player (0..n-1), contributor (distinct names) and n_images.
         split: the rows to take.
+        end_points: whether the empty and the grand coalition must be among them.
 
     Returns:
         Coalitions (n_rows, n_players) bool in the order of the table, and {property: (n_rows,) finite float64} in the
@@ -58,7 +59,7 @@ def coalition_utilities(
     values = {name: pd.to_numeric(rows[name], errors="coerce").to_numpy(np.float64) for name in property_columns(rows)}
     problems = [*member_problems, *_duplicates(rows), *_not_finite(rows)]
     if not member_problems:
-        problems += [*_disagreeing_rows(rows, masks), *_missing_end_points(masks)]
+        problems += [*_disagreeing_rows(rows, masks), *(_missing_end_points(masks) if end_points else [])]
     _raise_problems(problems)
     return masks, values
 
