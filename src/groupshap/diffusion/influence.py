@@ -95,6 +95,10 @@ def _batch_gradients(
 def _inverse_fisher(rows: Tensor, vector: Tensor, damping: float) -> Tensor:
     """(damping * I + rows' rows / m)^-1 vector, by the Woodbury identity; (n_parameters,)."""
     m = len(rows)
-    small = damping * m * torch.eye(m, device=rows.device, dtype=torch.float64) + (rows @ rows.T).double()
-    inner = torch.linalg.solve(small, (rows @ vector).double()).to(rows.dtype)
-    return (vector - rows.T @ inner) / damping
+    small = damping * m * torch.eye(m, device=rows.device, dtype=torch.float64)
+    small += torch.stack([rows @ row for row in rows]).double()
+    inner = torch.linalg.solve(small, (rows @ vector).double())
+    rest = vector.double()  # nearly all of it is subtracted again, so float32 would leave noise; one row at a time
+    for row, weight in zip(rows, inner, strict=True):
+        rest = rest.add(row.double(), alpha=-float(weight))
+    return (rest / damping).to(vector.dtype)

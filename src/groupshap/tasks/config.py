@@ -15,6 +15,7 @@ __all__ = [
     "REFERENCE",
     "TRAINING_STATE",
     "WEIGHTS",
+    "AblationConfig",
     "BaseTrainingConfig",
     "CoalitionTraining",
     "DeviceSetting",
@@ -163,8 +164,21 @@ class ValidationConfig(CoalitionTraining):
     )
     every_coalition: bool = Field(default=False, description="All 2^n coalitions instead; at most 15 contributors.")
     n_replicates: int = Field(default=2, ge=1, le=100, description="Training seeds per coalition.")
+    n_residual_coalitions: int = Field(
+        default=12, ge=0, description="Coalitions whose models' losses on everybody's images are measured."
+    )
     level: float = Field(default=0.95, gt=0, lt=1, description="Coverage of the intervals.")
     n_bootstrap: int = Field(default=1000, ge=2, le=1_000_000)
+
+
+class AblationConfig(_Frozen):
+    """Parameters of the pipeline ``ablation``: the grid of settings of the cheap game, and how many coalitions."""
+
+    fractions_removed: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(0.0, 0.3, 0.5), min_length=1)
+    n_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(30, 60, 120), min_length=1)
+    n_images: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(64, 256), min_length=1)
+    sampler_n_steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(5, 10), min_length=1)
+    n_coalitions: int = Field(default=32, ge=4, le=100_000, description="Of the validation's, spread over the sizes.")
 
 
 class PropertyEvalConfig(_Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import EngineConfig
 from groupshap.image_pack import load_pack
-from groupshap.store import FileRef, Store
+from groupshap.store import FileRef
 from groupshap.tasks.config import (
     BaseTrainingConfig,
     CoalitionTraining,
@@ -39,34 +40,42 @@ def pair_coalitions(validation_coalitions: pd.DataFrame) -> pd.DataFrame:
     return paired_plan(validation_coalitions)
 
 
-def measure_retrained(config: ValidationConfig, **inputs: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make every held-out coalition's model by the recipe of the validation and measure it: manifest, utilities."""
-    return _measured(config=config, **inputs)
-
-
-def measure_paired(config: SubsetFinetuneConfig, **inputs: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same in the game that the values are fitted to; what estimation has committed already is not repeated."""
-    return _measured(config=config, **inputs)
-
-
-def _measured(
+def measure_retrained(
     *,
-    coalitions: pd.DataFrame,
-    contributors: pd.DataFrame,
-    base_model: FileRef,
-    pruned_model: FileRef,
-    images: FileRef,
-    image_table: FileRef,
-    models: Store,
-    records: Store,
-    config: CoalitionTraining,
+    config: ValidationConfig,
     base: BaseTrainingConfig,
     measuring: PropertyEvalConfig,
     engine: EngineConfig,
     root_seed: RootSeed,
     device: DeviceSetting,
+    **inputs: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    campaign = Campaign(images, root_seed.root, device.root, engine)
-    start = StartModels(base_model, pruned_model, base.model)
-    manifest = finetune(campaign, models, start, coalitions, contributors, config)
-    return manifest, assemble(manifest, measure_models(campaign, records, manifest, image_table, measuring))
+    """Make every held-out coalition's model by the recipe of the validation and measure it: manifest, utilities."""
+    return _measured(config, base, measuring, Campaign(inputs["images"], root_seed.root, device.root, engine), inputs)
+
+
+def measure_paired(
+    *,
+    config: SubsetFinetuneConfig,
+    base: BaseTrainingConfig,
+    measuring: PropertyEvalConfig,
+    engine: EngineConfig,
+    root_seed: RootSeed,
+    device: DeviceSetting,
+    **inputs: Any,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same in the game that the values are fitted to; what estimation has committed already is not repeated."""
+    return _measured(config, base, measuring, Campaign(inputs["images"], root_seed.root, device.root, engine), inputs)
+
+
+def _measured(
+    config: CoalitionTraining,
+    base: BaseTrainingConfig,
+    measuring: PropertyEvalConfig,
+    campaign: Campaign,
+    inputs: Mapping[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    start = StartModels(inputs["base_model"], inputs["pruned_model"], base.model)
+    manifest = finetune(campaign, inputs["models"], start, inputs["coalitions"], inputs["contributors"], config)
+    measured = measure_models(campaign, inputs["records"], manifest, inputs["image_table"], measuring)
+    return manifest, assemble(manifest, measured)

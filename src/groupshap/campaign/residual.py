@@ -1,0 +1,106 @@
+"""Loss of stored models on every contributor's images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from groupshap.campaign.shared import Campaign
+from groupshap.engines.base import run_jobs
+from groupshap.members import split_members
+from groupshap.seeds import seed_for
+from groupshap.store import FileRef, Store, StoreRun
+
+__all__ = ["START", "measure_residual"]
+
+START = "start"
+"""In column ``model``: the model that the coalitions' ones start from."""
+_N_IMAGES = 64  # of each contributor: the loss of a mean over contributors is precise to about 2 % with them
+
+
+def measure_residual(
+    campaign: Campaign,
+    store: Store,
+    start: FileRef,
+    manifests: dict[str, pd.DataFrame],
+    contributors: pd.DataFrame,
+    n_coalitions: int,
+) -> pd.DataFrame:
+    """Denoising loss per model and contributor.
+
+    Args:
+        campaign: What all stages share.
+        store: Where the losses are kept.
+        start: The model before fine-tuning.
+        manifests: Name (``paired``, ``validation``) to a manifest of ``finetune``.
+        contributors: One row per player.
+        n_coalitions: The first so many coalitions that lack somebody and are not empty.
+
+    Returns:
+        Columns model (start or a name of ``manifests``), coalition_id, contributor, is_member, loss.
+    """
+    from groupshap.tasks.residual import residual_task  # noqa: PLC0415 - imports torch
+
+    models = _models(manifests, len(contributors), n_coalitions)
+    models.insert(
+        0, {"model": START, "coalition_id": "", "members": None, "path": str(start.path), "sha256": start.sha256}
+    )
+    recipe = campaign.recipe("residual", campaign.n_threads, images_sha256=campaign.images.sha256)
+    run = Store(store.root / "residual").open(recipe)
+    todo = {_task_id(row): row for row in models if not run.is_committed(_task_id(row))}
+    jobs = [_job(campaign, run, row) for row in todo.values()]
+    run_jobs(residual_task, jobs, campaign.engine, label="loss on everybody's images")
+    names = contributors["contributor"].tolist()
+    rows = [
+        {
+            "model": row["model"],
+            "coalition_id": row["coalition_id"],
+            "contributor": name,
+            "is_member": row["members"] is None or name in row["members"],
+            "loss": loss,
+        }
+        for row in models
+        for name, loss in zip(names, run.record(_task_id(row))["losses"], strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _models(manifests: dict[str, pd.DataFrame], n_players: int, n_coalitions: int) -> list[dict[str, Any]]:
+    """The same coalitions of every manifest, replicate 0."""
+    models = []
+    for name, manifest in manifests.items():
+        inner = manifest[(manifest["replicate"] == 0) & manifest["n_contributors"].between(1, n_players - 1)]
+        spread = inner.iloc[:: max(1, len(inner) // n_coalitions)].head(n_coalitions) if n_coalitions else inner.head(0)
+        models += [
+            {
+                "model": name,
+                "coalition_id": row["coalition_id"],
+                "members": split_members(row["members"]),
+                "path": row["checkpoint"],
+                "sha256": row["checkpoint_sha256"],
+            }
+            for row in spread.to_dict("records")
+        ]
+    return models
+
+
+def _task_id(row: dict[str, Any]) -> str:
+    """A loss is that of a file of weights, whoever made it."""
+    return row["sha256"][:16]
+
+
+def _job(campaign: Campaign, run: StoreRun, row: dict[str, Any]) -> dict[str, Any]:
+    from groupshap.tasks.residual import ResidualJob  # noqa: PLC0415 - imports torch
+
+    job = ResidualJob(
+        task_id=_task_id(row),
+        folder=run.task_folder(_task_id(row)),
+        images=campaign.images.path,
+        model=row["path"],
+        model_sha256=row["sha256"],
+        n_images=_N_IMAGES,
+        seed=seed_for(campaign.root_seed, "residual"),
+        device=campaign.device,
+    )
+    return job.model_dump(mode="json")
