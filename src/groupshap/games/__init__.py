@@ -21,6 +21,7 @@ from groupshap.games.exact import exact_banzhaf, exact_interactions, exact_shapl
 from groupshap.games.interactions import ShapleyInteractions, shapley_interactions
 from groupshap.games.sampling import LAWS, plan_coalitions, size_probabilities
 from groupshap.games.size_curve import SizeCurve, size_curve
+from groupshap.games.two_fidelity import estimate_two_fidelity
 from groupshap.games.types import CoalitionMatrix, ShapleyValues, Utilities
 from groupshap.games.uncertainty import evaluations_to_converge, is_converged, relative_standard_error
 
@@ -38,6 +39,7 @@ __all__ = [
     "coalition_id",
     "coalitions_from_members",
     "estimate",
+    "estimate_two_fidelity",
     "evaluations_to_converge",
     "exact_banzhaf",
     "exact_interactions",

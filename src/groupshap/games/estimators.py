@@ -122,7 +122,7 @@ def estimate_collapsed(
         raise ValueError(f"Expected `n_bootstrap` ≥ 2 refits for a covariance, for example 100, got {n_bootstrap}.")
     if player_names is not None:
         player_names = check_player_names(player_names, evaluations.n_players)
-    settings = Settings(_resolved_law(evaluations, law), seed, n_bootstrap)
+    settings = Settings(resolved_law(evaluations, law), seed, n_bootstrap)
     fit = ESTIMATORS[estimator](evaluations, settings)
     result = ShapleyValues(
         values=fit.values,
@@ -141,7 +141,12 @@ def estimate_collapsed(
     return result.with_efficiency(fit.noise_variance * float((1.0 / evaluations.replicates[:2]).sum()))
 
 
-def _resolved_law(evaluations: Evaluations, law: str | None) -> str:
+def resolved_law(evaluations: Evaluations, law: str | None) -> str:
+    """The given law, or the most likely one given the sizes.
+
+    Raises:
+        ValueError: unknown law.
+    """
     if law is not None and law not in LAWS:
         raise ValueError(f"Expected `law` to be one of {', '.join(LAWS)}, got {law!r}.")
     if law is not None or evaluations.is_complete:

@@ -1,0 +1,124 @@
+"""Honest errors of the joint process against the wanted game: the two corrections of ``calibration.py``, for levels.
+
+* the variance is multiplied by the mean squared standardised leave-one-out residual of the rows of the wanted level,
+  because the question is how far the retrained game may be from the fit, however well the cheap one is known;
+* the law of total variance over the (Laplace) posterior of ρ and the hyper-parameters of the last level: with a dozen
+  retrainings ρ is known to 20 %, and so is everything that the cheap rows say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy
+
+from groupshap.games.evaluations import Evaluations
+from groupshap.games.subset_gp import JITTER, PRIOR_SD, centred_prior_trace, noise_of_rows, search_rows
+from groupshap.games.subset_kernel import components, response
+from groupshap.games.two_fidelity_fit import LevelData, level_data, level_objective
+from groupshap.games.two_fidelity_model import CoKriging
+from groupshap.games.types import CoalitionMatrix, FloatArray
+
+__all__ = ["influence_inflation_of_levels", "parameter_uncertainty"]
+
+MIN_FREEDOM = 4.0
+HESSIAN_STEP = 1e-3
+DELTA_STEP = 0.3
+"""In posterior standard deviations, as for the single process."""
+
+
+def influence_inflation_of_levels(model: CoKriging) -> tuple[float, float]:
+    """Factor κ ≥ 1 for the posterior covariance, and the effective number of residuals behind it.
+
+    The larger of the plain and the influence-weighted mean of squared standardised leave-one-out residuals of the
+    interior rows of the wanted level; the weight of row r is Σ_i (∂φ̂_i/∂y_r)² times its leave-one-out variance.
+    """
+    slope = scipy.linalg.cho_solve((model.factor, True), model.shapley_operator(), check_finite=False)
+    slope -= slope.mean(axis=1, keepdims=True)
+    rows = model.interior_top
+    squares = (model.omega**2 / model.inverse_diagonal)[rows]
+    weights = (np.einsum("ri,ri->r", slope, slope) / model.inverse_diagonal)[rows]
+    if weights.sum() <= 0.0:
+        return max(1.0, float(squares.mean())), float(len(squares))
+    weighted = float(weights @ squares / weights.sum())
+    freedom = float(weights.sum() ** 2 / (weights @ weights))
+    return max(1.0, float(squares.mean()), weighted), max(MIN_FREEDOM, freedom)
+
+
+def parameter_uncertainty(
+    below: CoKriging, model: CoKriging, evaluations: Evaluations
+) -> tuple[float, FloatArray, float]:
+    """What uncertain ρ and θ of the last level add.
+
+    Args:
+        below: the stage before the last.
+        model: the last stage.
+        evaluations: rows of the last level.
+
+    Returns:
+        A factor ≥ 1 for the posterior covariance, the covariance (n, n) of its mean, and the standard deviation of ρ
+        relative to ρ.
+    """
+    own = model.rows.levels == model.top
+    rows = np.arange(int(own.sum()))
+    data = level_data(below, evaluations, model.rows.standardised[own], model.unit, rows)
+    values = _values_below(below, evaluations.masks, data.ratio)
+    parameters = np.concatenate([[model.rhos[-1] / data.ratio], model.thetas[-1]])
+    searched = search_rows(len(rows))
+    if len(searched) < len(rows):
+        curved = level_data(below, evaluations, model.rows.standardised[own], model.unit, searched, data.ratio)
+    else:
+        curved = data
+    directions = _posterior_directions(parameters, curved)
+    centre, trace = _moments(parameters, data, evaluations.masks, values)
+    moved = [_moments(parameters + DELTA_STEP * move, data, evaluations.masks, values) for move in directions]
+    jacobian = model.unit * np.array([mean - centre for mean, _ in moved]) / DELTA_STEP
+    tiny = np.finfo(float).tiny
+    slopes = np.log(np.maximum([value for _, value in moved], tiny) / max(trace, tiny)) / DELTA_STEP
+    widest = max(1.0, model.prior_trace() / max(trace, tiny))
+    factor = float(np.exp(min(0.5 * slopes @ slopes, np.log(widest))))
+    deviation = float(np.sqrt((directions[:, 0] ** 2).sum()) / max(abs(parameters[0]), tiny))
+    return factor, jacobian.T @ jacobian, deviation
+
+
+def _values_below(below: CoKriging, masks: CoalitionMatrix, ratio: float) -> tuple[FloatArray, float, FloatArray]:
+    """φ of the level below (n,), the trace of its centred covariance, and its covariance (m, n) with v at ``masks``.
+
+    In the unit in which ρ/ratio is the factor.
+    """
+    _, _, with_values = below.posterior(masks, np.full(len(masks), below.top))
+    mean, covariance = below.shapley()
+    trace = float(np.trace(covariance) - covariance.sum() / len(mean)) / below.unit**2
+    return ratio * mean / below.unit, ratio**2 * trace, ratio**2 * with_values
+
+
+def _moments(
+    parameters: FloatArray, data: LevelData, masks: CoalitionMatrix, below: tuple[FloatArray, float, FloatArray]
+) -> tuple[FloatArray, float]:
+    """Posterior mean (n,) of φ of the last level and trace of its centred covariance, at any ρ and θ."""
+    rho, theta = parameters[0], parameters[1:]
+    mean_below, trace_below, operator_below = below
+    covariance = sum(components(theta, data.shape)) + rho**2 * data.below_covariance
+    covariance[np.diag_indices_from(covariance)] += noise_of_rows(theta, data.replicates) + JITTER
+    factor = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
+    n, sizes = masks.shape[1], masks.sum(axis=1)
+    inside, outside = response(theta, n)
+    operator = rho**2 * operator_below + np.where(masks, inside[sizes][:, None], outside[sizes][:, None])
+    omega = scipy.linalg.cho_solve((factor, True), data.standardised - rho * data.below_mean, check_finite=False)
+    mean = rho * mean_below + operator.T @ omega
+    centred = operator - operator.mean(axis=1, keepdims=True)
+    whitened = scipy.linalg.solve_triangular(factor, centred, lower=True, check_finite=False)
+    trace = rho**2 * trace_below + centred_prior_trace(theta, n) - float(np.vdot(whitened, whitened))
+    return mean, trace
+
+
+def _posterior_directions(parameters: FloatArray, data: LevelData) -> FloatArray:
+    """(11, 11) float64: rows are eigenvectors of the Laplace covariance times their standard deviations."""
+    hessian = np.array(
+        [
+            level_objective(parameters + move, data)[1] - level_objective(parameters - move, data)[1]
+            for move in HESSIAN_STEP * np.eye(len(parameters))
+        ]
+    ) / (2.0 * HESSIAN_STEP)
+    curvature, vectors = np.linalg.eigh((hessian + hessian.T) / 2.0)
+    # The prior alone curves at least this much; less is a search that stopped early.
+    return (vectors / np.sqrt(np.maximum(curvature, PRIOR_SD.max() ** -2.0))).T
