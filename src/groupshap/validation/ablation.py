@@ -8,7 +8,16 @@ import pandas as pd
 
 from groupshap.games.types import FloatArray
 
-__all__ = ["AXES", "CEILING_SHARE", "ablation_table", "fidelity_columns", "fidelity_properties", "pareto_front"]
+__all__ = [
+    "AXES",
+    "CEILING",
+    "CEILING_SHARE",
+    "FIDELITY",
+    "ablation_table",
+    "fidelity_columns",
+    "fidelity_properties",
+    "pareto_front",
+]
 
 AXES = ("fraction_removed", "n_steps", "n_images", "sampler_n_steps")
 FIDELITY, CEILING = "fidelity_", "ceiling_"

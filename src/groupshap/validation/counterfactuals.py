@@ -75,7 +75,7 @@ def removals(
 
 
 def removal_coalitions(removed: pd.DataFrame, contributors: pd.DataFrame) -> CoalitionMatrix:
-    """(n_coalitions, n_players) bool: the grand coalition and the distinct coalitions of :func:`removals`, to retrain."""
+    """(n_coalitions, n_players) bool, to be retrained: the grand coalition and each one of :func:`removals` once."""
     number_of = {name: player for player, name in enumerate(player_names(contributors))}
     cells = removed.drop_duplicates("coalition_id")["members"]
     members = [range(len(number_of)), *([number_of[name] for name in split_members(cell)] for cell in cells)]

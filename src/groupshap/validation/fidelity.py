@@ -32,7 +32,7 @@ from groupshap.validation.resampling import (
     rows_among,
 )
 
-__all__ = ["FIDELITY_COLUMNS", "bias_by_size", "fidelity_table", "shapley_pairs"]
+__all__ = ["CHEAP", "FIDELITY_COLUMNS", "RETRAINED", "bias_by_size", "fidelity_table", "shapley_pairs"]
 
 FIDELITY_COLUMNS = (
     *("property", "measure", "value", "low", "high", "replicates", "ceiling", "ceiling_low", "ceiling_high", "ratio"),

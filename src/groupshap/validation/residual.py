@@ -43,9 +43,9 @@ def residual_table(
         seed: root of the bootstrap.
 
     Returns:
-        :data:`RESIDUAL_COLUMNS`. ``gap``: how much worse excluded contributors are denoised than included ones, the g of
-        loss_iS = a_i + b_S + g · 1[i ∉ S] by least squares, because contributors differ in difficulty (a_i) and models
-        in quality (b_S); its interval is a bootstrap over coalitions. ``relative_gap`` = gap / loss_included.
+        :data:`RESIDUAL_COLUMNS`. ``gap``: how much worse excluded contributors are denoised than included ones, the g
+        of loss_iS = a_i + b_S + g · 1[i ∉ S] by least squares, because contributors differ in difficulty (a_i) and
+        models in quality (b_S); its interval is a bootstrap over coalitions. ``relative_gap`` = gap / loss_included.
         ``share_of_retrained``: gap over that of retraining; 1 − this share is the influence that remains.
 
     Raises:
