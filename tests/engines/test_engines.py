@@ -98,7 +98,7 @@ def test_a_worker_that_dies_between_two_maps_costs_nothing(tmp_path):
 
 def test_a_record_that_cannot_travel_is_an_outcome():
     outcomes = list(map_unordered(job_functions.returns_a_lock, numbered(2), LOCAL))
-    assert all("pickle" in outcome.error for outcome in outcomes), outcomes
+    assert all("a job must return a dict of JSON values" in outcome.error for outcome in outcomes), outcomes
 
 
 def test_threads_are_what_the_configuration_says():

@@ -7,6 +7,7 @@ be hours of work. Imported by every kedro command, so neither torch nor joblib m
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -16,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from groupshap.engines.config import ENGINES, EngineConfig
 from groupshap.errors import UserError
 from groupshap.progress import progress, quiet
 
@@ -31,6 +31,7 @@ __all__ = [
     "JobsFailedError",
     "Outcome",
     "Record",
+    "describe",
     "map_unordered",
     "run_job",
     "run_jobs",
@@ -47,36 +48,10 @@ Record = dict[str, Any]
 """What a finished job returns: JSON-able, small."""
 
 JobFunction = Callable[[Job], Record]
-"""Any function at the top level of a module, so that a worker process can import it."""
-
-ENGINES = {"inline": "groupshap.engines.inline", "local": "groupshap.engines.local"}
-"""Engine kind to the module whose ``map_unordered`` runs the jobs; imported only when used."""
+"""Any function at the top level of a module, so that a worker process can import it by name."""
 
 _N_NAMED = 10
 _N_FRAMES = 4
-
-
-class EngineConfig(BaseModel):
-    """Where and how wide the jobs run. Only the threads of a job change numbers, in the last bits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["inline", "local"] = "local"
-    """``inline``: one after the other in this process; ``local``: worker processes on this machine."""
-    n_workers: int | None = Field(default=None, ge=1)
-    """Worker processes; None: as many as the usable cores allow. ``inline`` has one whatever this says."""
-    n_threads_per_worker: int = Field(default=1, ge=1)
-    """Threads of each job. More than the cores allow is not slower but very slow."""
-
-    def n_jobs_at_once(self) -> int:
-        """Number of jobs that run at the same time; respects CPU affinity and container limits."""
-        if self.kind == "inline":
-            return 1
-        if self.n_workers is not None:
-            return self.n_workers
-        from joblib import cpu_count  # noqa: PLC0415 - keeps joblib out of every kedro command
-
-        return max(1, cpu_count() // self.n_threads_per_worker)
 
 
 @dataclass(frozen=True)
@@ -144,13 +119,15 @@ def run_jobs(fn: JobFunction, jobs: Sequence[Job], engine: EngineConfig, *, labe
         JobsFailedError: at least one job failed; raised after all others have finished.
     """
     outcomes: dict[str, Outcome] = {}
+    n_failed = 0
     # closing: if showing the progress is interrupted, the workers must not live on until garbage collection.
     with progress(label, total=len(jobs), unit="task") as bar, closing(map_unordered(fn, jobs, engine)) as completed:
         for outcome in completed:
             outcomes[outcome.task_id] = outcome
             if outcome.error is not None:
+                n_failed += 1
                 logger.error("%s: task %s failed: %s", label, outcome.task_id, outcome.error)
-            bar.update(1, failed=sum(seen.error is not None for seen in outcomes.values()))
+            bar.update(1, failed=n_failed)
     ordered = [outcomes[job["task_id"]] for job in jobs]
     failures = [outcome for outcome in ordered if outcome.error is not None]
     if failures:
@@ -162,14 +139,20 @@ def run_job(fn: JobFunction, job: Job, n_threads: int) -> Outcome:
     """Run one job where we are: threads set, progress silent, an exception turned into an outcome."""
     with threads(n_threads), quiet():
         try:
-            record = fn(job)
+            record = _plain_json(fn(job))
         except (Exception, SystemExit) as error:  # this is the one place that may catch everything: it is reported
             return Outcome(job["task_id"], None, describe(error))
-    if not isinstance(record, dict):
-        return Outcome(
-            job["task_id"], None, f"TypeError: {fn.__name__} must return a dict, got {type(record).__name__}"
-        )
     return Outcome(job["task_id"], record, None)
+
+
+def _plain_json(record: object) -> Record:
+    """The record as it arrives from another process, so that every engine gives the same."""
+    if not isinstance(record, dict):
+        raise TypeError(f"a job must return a dict of JSON values, got {type(record).__name__}")
+    try:
+        return json.loads(json.dumps(record))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"a job must return a dict of JSON values: {error}") from error
 
 
 def describe(error: BaseException) -> str:
