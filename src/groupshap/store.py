@@ -6,7 +6,8 @@
 
 Another recipe gets another folder, so it overwrites nothing, and going back to an earlier recipe finds its results
 again. Every file appears at once or not at all, so a process may be killed at any moment, and two processes may do the
-same task at the same time. Go by the manifest of the planned tasks, never by what lies in a folder.
+same task at the same time, if they get the same bits; two drivers are kept apart by :mod:`groupshap.store_lock`. Go by
+the manifest of the planned tasks, never by what lies in a folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import logging
 import math
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,12 +140,12 @@ def _string_key(key: object, where: str) -> str:
 def atomic_write(path: str | Path, writer: Writer) -> None:
     """Write a file so that it is there completely or not at all, whatever gets killed.
 
-    ``writer`` gets a temporary path in the same folder (made if needed). Its name holds the process id, so two
-    processes may write the same file, and ends in the final name, for writers that go by the suffix.
+    ``writer`` gets a temporary path in the same folder (made if needed). Its name is drawn, so two processes, on two
+    machines even, may write the same file; it ends in the final name, for writers that go by the suffix.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp.{path.name}")
     try:
         writer(temporary)
         with temporary.open("rb+") as file:
