@@ -21,7 +21,7 @@ __all__ = ["OURS", "RANDOM", "SIZE", "attribution_values", "gather", "scaled_att
 OURS = "groupshap"
 RANDOM = "random"
 SIZE = "size"
-N_RANDOM = 20
+N_RANDOM = 100
 IN_UNITS_OF_THE_PROPERTY = ("loo", "add_one_in", "banzhaf", "datamodel")
 COLUMNS = ("attribution", "property", "contributor", "value", "draw", "has_scale")
 
@@ -45,8 +45,9 @@ def gather(
         root_seed: root of the random attributions.
 
     Returns:
-        attribution, property, contributor, value, draw (0; 0..19 for ``random``, whose score is the mean over draws)
-        and has_scale: whether v(∅) + Σ values predicts v(S), so that values have a unit and a sign.
+        attribution, property, contributor, value, draw (0; 0..99 for ``random``, whose score is the mean over draws)
+        and has_scale: whether v(∅) + Σ values predicts v(S), so that values have a unit and a sign. Random draws come
+        in pairs of opposite sign, so that their mean score is the expected one, 0, without an error of its own.
 
     Raises:
         ValueError: a property without direction, values of unknown or missing contributors, or no finite numbers.
@@ -122,13 +123,14 @@ def _random(names: list[str], properties: list[str], root_seed: int) -> pd.DataF
                 "attribution": RANDOM,
                 "property": name,
                 "contributor": names,
-                "value": generator_for(root_seed, "random attribution", name, draw).standard_normal(len(names)),
-                "draw": draw,
+                "value": sign * generator_for(root_seed, "random attribution", name, pair).standard_normal(len(names)),
+                "draw": 2 * pair + (sign < 0.0),
                 "has_scale": False,
             }
         )
         for name in properties
-        for draw in range(N_RANDOM)
+        for pair in range(N_RANDOM // 2)
+        for sign in (1.0, -1.0)
     ]
     return pd.concat(parts)
 

@@ -157,7 +157,7 @@ def _leave_one_out(effects: FloatArray, draws: FloatArray, has_scale: bool) -> d
         "loo_spearman": float(correlations(ranks(values), ranks(mean)).mean()),
         "loo_replicate_spearman": float(reliability(ranks(complete.T))) if len(complete) > 1 else np.nan,
         "n_loo": int(there.sum()),
-        "loo_note": "" if has_scale else "no sign: " + NO_SCALE,
+        "loo_note": "" if has_scale else "no sign, because its values have no scale",
     }
     if has_scale and (mean != 0.0).any():
         found["loo_sign_agreement"] = float((np.sign(values) == np.sign(mean))[:, mean != 0.0].mean())

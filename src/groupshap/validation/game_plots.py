@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from groupshap.attribution.drawing import GREY, HARMED, HELPED, INK, bare, header, label_rows, new_figure
 from groupshap.games.types import FloatArray
@@ -19,7 +19,7 @@ from groupshap.validation.plots import BAND, BOTTOM_WITH_LEGEND, N_NAME_COLUMNS,
 __all__ = ["draw_ablation", "draw_fidelity", "draw_shapley_pairs"]
 
 N_SHOWN_MAX = 40
-N_LABELLED_MAX = 8
+N_LABELLED_MAX = 15
 
 
 def draw_fidelity(
@@ -50,7 +50,7 @@ def draw_fidelity(
     error = np.sqrt(retrained.noise_variance(property_name) / retrained.n_replicates)
     if np.isfinite(error).all():
         axes.errorbar(x, y, yerr=error, fmt="none", ecolor="#cccccc", elinewidth=0.9, zorder=1)
-    dots = axes.scatter(x, y, c=cheap.sizes, cmap="cividis", s=18, linewidths=0, zorder=2)
+    dots = axes.scatter(x, y, c=cheap.sizes, cmap="viridis", s=18, linewidths=0, zorder=2)
     bare(axes)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=40, ticks=MaxNLocator(integer=True))
@@ -110,25 +110,22 @@ def draw_shapley_pairs(pairs: pd.DataFrame, property_name: str, *, level: float 
 
 
 def draw_ablation(ablation: pd.DataFrame) -> Figure:
-    """Fidelity against cost, one panel per property, its Pareto front labelled, the recommended cell ringed.
+    """Fidelity against cost, one panel per property with the key of its Pareto front, the recommended cell ringed.
 
     Args:
         ablation: the table of :func:`~groupshap.validation.ablation.ablation_table`.
     """
     properties = fidelity_properties(ablation)
-    figure = new_figure(7.6, 1.5 + 3.4 * len(properties))
+    figure = new_figure(9.4, 1.7 + 3.2 * len(properties))
     panels = figure.subplots(len(properties), 1, sharex=True, squeeze=False)[:, 0]
     for panel, name in zip(panels, properties, strict=True):
         _ablation_panel(panel, ablation, name)
     panels[-1].set_xlabel("seconds of one evaluation (training + sampling)", fontsize=9, color=INK)
     chosen = ablation[ablation["is_recommended"]].iloc[0]
-    words = [
-        f"Recommended (ring): {_cell_words(chosen)}, {chosen['seconds']:.3g} s: {chosen['why']}.",
-        "Line and labels: the Pareto front of the property. Labels: removed fraction / steps / images / sampler steps.",
-    ]
-    top = header(figure, "What fidelity costs", words)
-    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.6 / figure.get_figheight(), hspace=0.16,
-                           top=1 - (top + 0.05) / figure.get_figheight())  # fmt: skip
+    words = [f"Recommended (ring): {_cell_words(chosen)}, {chosen['seconds']:.3g} s: {chosen['why']}."]
+    top = header(figure, "What fidelity costs", [*words, "Blue: cells that no other beats in both, numbered."])
+    height = figure.get_figheight()
+    figure.subplots_adjust(left=0.08, right=0.63, bottom=0.6 / height, top=1 - (top + 0.1) / height, hspace=0.12)
     return figure
 
 
@@ -144,7 +141,8 @@ def _fidelity_words(fidelity: pd.DataFrame, property_name: str) -> list[str]:
     if "cost_ratio" in rows.index and np.isfinite(rows.loc["cost_ratio", "value"]):
         said.append(f"retraining costs {rows.loc['cost_ratio', 'value']:.3g} times as much")
     n_coalitions = int(rows["n_coalitions"].iloc[0])
-    return [f"{n_coalitions} coalitions measured in both games. " + ", ".join(said) + "."]
+    head = f"{n_coalitions} coalitions measured in both games. Line: equal values; bars: standard errors of replicates."
+    return [head, ", ".join(said) + "."]
 
 
 def _ablation_panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
@@ -158,17 +156,35 @@ def _ablation_panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
     chosen = table["is_recommended"].to_numpy()
     axes.plot(seconds[chosen], fidelity[chosen], "o", mfc="none", mec=HARMED, mew=2.0, markersize=12, zorder=4)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda second, _: f"{second:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     bare(axes)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_ylabel(f"fidelity: {short_name(name, 30)}", fontsize=9, color=INK)
-    axes.margins(x=0.12, y=0.12)
-    # The points that differ most along the front; more labels would cover each other.
-    labelled = front[np.unique(np.linspace(0, len(front) - 1, min(len(front), N_LABELLED_MAX)).round().astype(int))]
-    for row in labelled:
+    axes.margins(x=0.08, y=0.12)
+    _number_cells(axes, table.iloc[front], seconds[front], fidelity[front])
+
+
+def _number_cells(axes: Axes, cells: pd.DataFrame, seconds: FloatArray, fidelity: FloatArray) -> None:
+    """Numbers at the points, and beside the panel what they are; of a long front, points spread over all of it."""
+    n = len(cells)
+    shown = np.unique(np.linspace(0, n - 1, min(n, N_LABELLED_MAX)).round().astype(int))
+    lines = ["      s   removed  steps  images  sampler  fidelity"]
+    for number, row in enumerate(shown, start=1):
         axes.annotate(
-            _cell_label(table.iloc[row]), (seconds[row], fidelity[row]), (5, -9), textcoords="offset points",
-            fontsize=7, color=INK,
+            str(number), (seconds[row], fidelity[row]), (-3, 6), textcoords="offset points", ha="right", fontsize=8,
+            color=INK,
         )  # fmt: skip
+        removed, n_steps, n_images, sampler_n_steps = cells.iloc[row][list(AXES)].astype(float)
+        lines.append(
+            f"{number:>2} {seconds[row]:>6.3g} {100 * removed:>5.3g} % {n_steps:>6g} {n_images:>7g} "
+            f"{sampler_n_steps:>7g} {fidelity[row]:>9.2f}"
+        )
+    axes.annotate(
+        "\n".join(lines), (1.0, 1.0), (10, 0), xycoords="axes fraction", textcoords="offset points", va="top",
+        fontsize=7.5, family="monospace", color=INK, linespacing=1.4, annotation_clip=False,
+    )  # fmt: skip
 
 
 def _ceiling_line(axes: Axes, ceilings: FloatArray) -> None:
@@ -179,10 +195,6 @@ def _ceiling_line(axes: Axes, ceilings: FloatArray) -> None:
         axes.axhline(np.median(known), color=HARMED, linewidth=1.2, linestyle="--", zorder=1)
         axes.annotate("noise ceiling", (0.01, np.median(known)), (0, 3), xycoords=("axes fraction", "data"),
                       textcoords="offset points", fontsize=7.5, color=INK)  # fmt: skip
-
-
-def _cell_label(cell: pd.Series) -> str:
-    return " / ".join(f"{cell[axis]:g}" for axis in AXES)
 
 
 def _cell_words(cell: pd.Series) -> str:

@@ -58,7 +58,8 @@ def lds_table(
         seed: root of the bootstrap.
 
     Returns:
-        :data:`LDS_COLUMNS`. ``lds`` in [−1, 1] with its interval; ``lds_one_replicate`` is the mean over the replicates
+        :data:`LDS_COLUMNS`. ``lds`` in [−1, 1] with its interval (of attributions with several draws, the interval in
+        which single draws fall: what chance may reach); ``lds_one_replicate`` is the mean over the replicates
         of the score against that replicate alone (what papers report); ``replicate_spearman`` is replicate against
         replicate; ``ceiling`` is what a perfect attribution can be expected to reach against the mean (see
         :func:`~groupshap.validation.resampling.ceiling_of_mean`); ``ratio`` = lds / ceiling. Where nothing can be said
@@ -99,8 +100,10 @@ def _rows_of_size(
     rows = []
     for attribution, draws in values.items():
         predicted = predictions(game.masks, draws)
-        score = float(correlations(ranks(predicted), ranks(target)).mean())
-        scores = np.mean([correlations(ranks(one[drawn]), target_ranks) for one in predicted], axis=0)
+        scores = correlations(ranks(predicted), ranks(target))
+        score = float(scores.mean())
+        if len(predicted) == 1:
+            scores = correlations(ranks(predicted[0][drawn]), target_ranks)
         low, high = interval(scores, config.level)
         row = {"attribution": attribution, "lds": score, "low": low, "high": high, **noise}
         row["lds_one_replicate"] = _against_single_replicates(predicted, game.utilities[name])
@@ -141,6 +144,8 @@ def _ratio(
     """The score over the ceiling, with an interval from the same resamples; nan where there is no positive ceiling."""
     if not ceiling > 0.0:
         return {"ratio": np.nan, "ratio_low": np.nan, "ratio_high": np.nan}
+    if len(scores) != len(ceiling_draws):  # several draws of an attribution instead of resamples
+        ceiling_draws = np.full(len(scores), ceiling)
     usable = ceiling_draws > 0.0
     draws = np.where(usable, scores / np.where(usable, ceiling_draws, 1.0), np.nan)
     low, high = interval(draws, level)

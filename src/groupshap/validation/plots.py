@@ -180,7 +180,8 @@ def _lds_words(table: pd.DataFrame, n_contributors: int, level: float) -> list[s
     first = table.iloc[0]
     words = [
         f"{int(first['n_coalitions'])} held-out coalitions of {n_contributors} contributors, retrained "
-        f"{first['n_replicates']:.3g} times each. Whiskers: {100 * level:g} % intervals over coalitions."
+        f"{first['n_replicates']:.3g} times each. Whiskers: {100 * level:g} % intervals over coalitions; of random: over "
+        "draws."
     ]
     if np.isfinite(float(first["ceiling"])):
         words.append(
