@@ -41,6 +41,7 @@ FIDELITY_COLUMNS = (
 logger = logging.getLogger(__name__)
 
 CHEAP, RETRAINED = "cheap", "retrained"
+NO_CEILING = "no ceiling: fewer than two replicates of retraining"
 Measure = Callable[[FloatArray, FloatArray], FloatArray]
 
 
@@ -154,7 +155,7 @@ def _of_utilities(
         low, high = interval(function(first[drawn], second[drawn]), level)
         rows[measure] = {"value": float(function(first, second)), "low": low, "high": high}
     if min(replicates.shape) < 2:
-        return rows
+        return {measure: {**row, "note": NO_CEILING} for measure, row in rows.items()}
     for measure in ("pearson_v", "spearman_v", "mae_v"):
         rows[measure]["replicates"] = _between_replicates(MEASURES_OF_V[measure], replicates)
     resampled = replicates[:, rows_among(drawn, replicates.shape[1])].transpose(1, 0, 2)
@@ -187,7 +188,7 @@ def _of_shapley_values(
             rows[measure]["replicates"] = _between_replicates(function, replicates)
     rows["relative_l2_shapley"]["ceiling"] = _floor_of_relative_l2(second)
     if len(replicates) < 2:
-        return rows
+        return {measure: {**row, "note": f"{row['note']}; {NO_CEILING}"} for measure, row in rows.items()}
     each = [_noise(second, config.n_bootstrap, seed, name, 2 + r) for r in range(len(replicates))]
     resampled = second.values + np.sqrt(effective) * np.stack(each, axis=1)
     for measure, prepared in (("pearson_shapley", np.asarray), ("spearman_shapley", ranks)):

@@ -155,7 +155,7 @@ def _score_bars(axes: Axes, table: pd.DataFrame) -> None:
     axes.barh(rows, scores, height=0.68, color=colours, edgecolor=edges, linewidth=0.8, zorder=2)
     _whiskers(axes, table[known], scores[known], rows[known])
     for row, score in zip(rows, scores, strict=True):
-        text = f"{score:.2f}" if np.isfinite(score) else "not defined"
+        text = f"{round(score, 2) + 0.0:.2f}" if np.isfinite(score) else "not defined"  # + 0.0: no "-0.00"
         axes.annotate(
             text, (1.0, row), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
             fontsize=8, color=INK, annotation_clip=False,
@@ -179,9 +179,8 @@ def _whiskers(axes: Axes, table: pd.DataFrame, scores: FloatArray, rows: FloatAr
 def _lds_words(table: pd.DataFrame, n_contributors: int, level: float) -> list[str]:
     first = table.iloc[0]
     words = [
-        f"{int(first['n_coalitions'])} held-out coalitions of {n_contributors} contributors, retrained "
-        f"{first['n_replicates']:.3g} times each. Whiskers: {100 * level:g} % intervals over coalitions; of random: over "
-        "draws."
+        f"{int(first['n_coalitions'])} held-out coalitions of {n_contributors} contributors, each retrained "
+        f"{first['n_replicates']:.3g} times. Whiskers: {100 * level:g} % intervals over coalitions (random: draws)."
     ]
     if np.isfinite(float(first["ceiling"])):
         words.append(
