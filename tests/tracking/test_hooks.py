@@ -43,6 +43,7 @@ def test_a_run_is_a_parent_with_everything_to_find_it_again(project, tmp_path):
         "splits": "estimation",
         "properties": "frechet, diversity",
         "fingerprint": "ab12",
+        "estimates_values": "yes",
         "model.tiny-model": "version 1",
         "model.tiny-model.sha256": sha256_of_file(weights),
     }
@@ -184,6 +185,26 @@ def test_a_later_run_of_a_part_can_be_reopened_too_but_shows_no_old_pictures(pro
     assert second.data.tags["data_sha256"] == first.data.tags["data_sha256"]
     tables = {"tables/directions.json", "tables/shapley_values.csv", "tables/utilities.csv"}
     assert project.artefacts(second.info.run_id) == tables, "what it read is there, what others drew is not"
+
+
+def test_a_page_made_later_is_also_with_the_run_whose_values_it_shows(project):
+    whole = pipeline_of(measured())
+    other = pipeline_of(measured(fingerprint="cd34"))
+    project.run(whole.filter(to_nodes=["estimate"]))
+    project.run(other.filter(to_nodes=["estimate"]))
+    project.run(Pipeline([*whole.only_nodes("plot").nodes, Node(len, "utilities", "n", name="read")]))
+    first, second, third = (project.artefacts(run.info.run_id) for run in project.runs("kedro_run"))
+    assert ["report.html" in files for files in (first, second, third)] == [False, True, True]
+
+
+def test_held_out_coalitions_are_runs_too_and_nobody_is_everybody_by_mistake(project):
+    who = pipeline_of(measured()).only_nodes("group").nodes
+    held_out = measured(4).assign(split="validation", fingerprint="5678")
+    project.run(Pipeline([*who, Node(lambda _: held_out, "images@file", "held_out", name="retrain")]))
+    names = [run.info.run_name for run in project.runs("coalition")]
+    assert len(names) == 4
+    assert not [name for name in names if "everybody" in name]
+    assert [name for name in names if name.startswith("validation · 3 of 5: ")]
 
 
 def test_a_failed_node_makes_the_parent_failed(project):

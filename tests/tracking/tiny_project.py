@@ -19,7 +19,7 @@ from groupshap.tracking import TrackingHooks
 
 MLFLOW_YML = {
     "parameter_tags": {"family": "base_training.model.family", "data_source": "data_grouping.source"},
-    "measured_dataset": "measured_models",
+    "measured_datasets": ["measured_models", "held_out"],
     "data_dataset": "images@file",
     "contributors_dataset": "contributors",
     "utilities_dataset": "utilities",
@@ -46,6 +46,7 @@ measured_models:
     na_values: {train_seconds: [""], share: [""]}
     float_precision: round_trip
 utilities: {type: pandas.CSVDataset, filepath: PROJECT/utilities.csv, load_args: *measured}
+held_out: {type: pandas.CSVDataset, filepath: PROJECT/held_out.csv, load_args: *measured}
 directions: {type: json.JSONDataset, filepath: PROJECT/directions.json}
 shapley_values: {type: pandas.CSVDataset, filepath: PROJECT/shapley_values.csv, load_args: *measured}
 diagnostics: {type: pandas.CSVDataset, filepath: PROJECT/diagnostics.csv}

@@ -37,12 +37,12 @@ class TrackingConfig(BaseModel):
     """MLflow store; the environment variable MLFLOW_TRACKING_URI goes first. None: ``mlflow.db`` in the project."""
     parameter_tags: dict[str, str] = Field(default_factory=dict)
     """Tag of every run to the dotted parameter it is taken from."""
-    measured_dataset: str = "utilities"
-    """Table with one row per measured model: becomes the child runs."""
+    measured_datasets: tuple[str, ...] = ("utilities",)
+    """Tables with one row per measured model: become the child runs. Those that the catalog lacks are passed over."""
     data_dataset: str | None = None
     """Entry that loads as a FileRef on the images; its sha256 becomes the tag ``data_sha256``."""
     contributors_dataset: str | None = None
-    """Table with one row per contributor; their number is part of the run's name."""
+    """Table with one row per contributor; their number is part of the names of runs."""
     utilities_dataset: str | None = None
     """Utilities table; the description names the best coalitions in it."""
     values_dataset: str | None = None
@@ -56,7 +56,8 @@ class TrackingConfig(BaseModel):
     figures: tuple[str, ...] = ()
     """Datasets whose picture file, or folder of pictures, is logged."""
     report_dataset: str | None = None
-    """Page logged beside the folders of tables and figures, where the catalog has it."""
+    """Page logged beside the folders of tables and figures, where the catalog has it; also with the earlier run whose
+    values it shows."""
     register_models: bool = True
     """False: no model is copied to the store, and the model registry stays as it is."""
     models: dict[str, str] = Field(default_factory=dict)
@@ -68,7 +69,7 @@ class TrackingConfig(BaseModel):
             self.data_dataset, self.contributors_dataset, self.utilities_dataset, self.values_dataset,
             self.diagnostics_dataset, self.directions_dataset,
         )  # fmt: skip
-        return [self.measured_dataset, *filter(None, single), *self.tables, *self.figures, *self.models.values()]
+        return [*filter(None, single), *self.tables, *self.figures, *self.models.values()]
 
 
 def load_config(loader: AbstractConfigLoader, catalog: DataCatalog | None = None) -> TrackingConfig:

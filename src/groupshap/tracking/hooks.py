@@ -44,6 +44,7 @@ class TrackingHooks:
         self._parameters: dict[str, str] = {}
         self._pipelines = ""
         self._shared_tags: dict[str, str] = {}
+        self._n_contributors: int | None = None
         self._logged: set[str] = set()
         self._start = 0.0
         atexit.register(self._abandon)
@@ -61,7 +62,7 @@ class TrackingHooks:
             TrackingError: the MLflow store cannot be used, or mlflow.yml is wrong.
         """
         self._catalog, self._tracker, self._logged = catalog, NullTracker(), set()
-        self._start = time.monotonic()
+        self._start, self._n_contributors = time.monotonic(), None
         if self._context is None:
             return
         self._config = load_config(self._context.config_loader, catalog)
@@ -81,7 +82,7 @@ class TrackingHooks:
             **_git_tags(project),
         }
         self._tracker = MlflowTracker(self._config, project)
-        self._tracker.start(self._run_name(None), self._parameters, tags)
+        self._tracker.start(self._run_name(), self._parameters, tags)
         for name in filter(None, (self._config.data_dataset, self._config.contributors_dataset)):
             if not _is_made_by(pipeline, name) and catalog.exists(name):
                 self._log_data(name)
@@ -93,8 +94,8 @@ class TrackingHooks:
         for name in filter(None, (config.data_dataset, config.contributors_dataset)):
             if _base_name(dataset_name) == _base_name(name):
                 self._log_data(name)
-        if dataset_name == config.measured_dataset:
-            self._tracker.log_measured_models(data, self._shared_tags)
+        if dataset_name in config.measured_datasets:
+            self._tracker.log_measured_models(data, self._shared_tags, self._n_contributors)
         if dataset_name in config.tables:
             self._log_table(dataset_name, data)
         if config.register_models:
@@ -124,11 +125,12 @@ class TrackingHooks:
             self._shared_tags["data_sha256"] = content.sha256
             self._tracker.set_tags({"data_sha256": content.sha256})
         else:
-            self._tracker.set_tags({"mlflow.runName": self._run_name(len(content))})
+            self._n_contributors = len(content)
+            self._tracker.set_tags({"mlflow.runName": self._run_name()})
 
-    def _run_name(self, n_contributors: int | None) -> str:
+    def _run_name(self) -> str:
         source, seed = self._parameters.get("data_grouping.source"), self._parameters.get("root_seed")
-        return run_name(source, n_contributors, seed, self._pipelines)
+        return run_name(source, self._n_contributors, seed, self._pipelines)
 
     def _log_table(self, name: str, data: Any) -> None:
         self._tracker.log_table(name, data)
@@ -142,21 +144,26 @@ class TrackingHooks:
         for name in self._config.figures:
             if _is_made_by(pipeline, name) and catalog.exists(name):
                 self._tracker.log_files(_picture_files(catalog[name]), "figures")
+        fingerprint = self._describe(pipeline, catalog)
         report = self._config.report_dataset
         if report and _is_made_by(pipeline, report) and report in catalog and catalog.exists(report):
-            self._tracker.log_files(_picture_files(catalog[report]), None)
-        self._describe(pipeline, catalog)
+            files = _picture_files(catalog[report])
+            self._tracker.log_files(files, None)
+            if fingerprint is not None:
+                self._tracker.log_to_origin(files, fingerprint)
 
-    def _describe(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Metrics, tags and description of the run."""
+    def _describe(self, pipeline: Pipeline, catalog: DataCatalog) -> str | None:
+        """Metrics, tags and description of the run; gives back the fingerprint of the models that it is about."""
         findings = self._findings(pipeline, catalog)
         fingerprint = None
         if findings.utilities is not None:
-            tags = _measured_tags(findings.utilities)
+            made_values = self._config.values_dataset and _is_made_by(pipeline, self._config.values_dataset)
+            tags = {**_measured_tags(findings.utilities), "estimates_values": "yes" if made_values else "no"}
             fingerprint = tags["fingerprint"]
             self._tracker.set_tags(tags)
         self._tracker.log_metrics({**findings.metrics(), "seconds": time.monotonic() - self._start})
         self._tracker.describe(lambda experiment_id: describe_run(findings, experiment_id, fingerprint))
+        return fingerprint
 
     def _findings(self, pipeline: Pipeline, catalog: DataCatalog) -> Findings:
         """The tables of this run, as far as it made or read them."""

@@ -54,7 +54,9 @@ class NullTracker:
     def log_metrics(self, values: Mapping[str, Any]) -> None:
         """Numbers of the parent run; those that are not finite are left out."""
 
-    def log_measured_models(self, measured: pd.DataFrame, shared_tags: Mapping[str, str]) -> None:
+    def log_measured_models(
+        self, measured: pd.DataFrame, shared_tags: Mapping[str, str], n_contributors: int | None = None
+    ) -> None:
         """One child run per row."""
 
     def log_table(self, name: str, data: Any) -> None:
@@ -62,6 +64,9 @@ class NullTracker:
 
     def log_files(self, paths: Sequence[Path], folder: str | None) -> None:
         """Files as artefacts of the parent."""
+
+    def log_to_origin(self, paths: Sequence[Path], fingerprint: str) -> None:
+        """Files as artefacts also of the earlier run that estimated the values of these measured models."""
 
     def register_model(self, name: str, path: Path, sha256: str, tags: Mapping[str, str]) -> None:
         """A model file as a version in the model registry."""
@@ -143,7 +148,9 @@ class MlflowTracker(NullTracker):
         with self._keep_going("the metrics"):
             self._client.log_batch(self._run_id, metrics=_metrics(finite_metrics(values)))
 
-    def log_measured_models(self, measured: pd.DataFrame, shared_tags: Mapping[str, str]) -> None:
+    def log_measured_models(
+        self, measured: pd.DataFrame, shared_tags: Mapping[str, str], n_contributors: int | None = None
+    ) -> None:
         """One FINISHED child run per row; those that an earlier run wrote are left alone.
 
         Args:
@@ -151,9 +158,10 @@ class MlflowTracker(NullTracker):
                 ones become tags, every other numeric column (the properties, seconds) a metric. Names of members that
                 do not fit into a tag are counted in it; the full list is in the table itself, logged as an artefact.
             shared_tags: Tags of every child.
+            n_contributors: How many there are; None: as many as the largest coalition has.
         """
         with self._keep_going(f"the runs of {len(measured)} measured models"):
-            n_written, n_contributors = 0, int(measured["n_contributors"].max())
+            n_written, n_contributors = 0, n_contributors or int(measured["n_contributors"].max())
             for fingerprint, rows in measured.groupby("fingerprint"):
                 known = self._children(str(fingerprint))
                 for row in rows.to_dict("records"):
@@ -202,6 +210,18 @@ class MlflowTracker(NullTracker):
         with self._keep_going(", ".join(path.name for path in paths)):
             for path in paths:
                 self._client.log_artifact(self._run_id, str(path), folder)
+
+    def log_to_origin(self, paths: Sequence[Path], fingerprint: str) -> None:
+        """Files as artefacts also of the earlier run that estimated the values of these measured models, if any."""
+        query = f"tags.kind = 'kedro_run' and tags.fingerprint = '{fingerprint}' and tags.estimates_values = 'yes'"
+        with self._keep_going(", ".join(path.name for path in paths)):
+            newest = self._client.search_runs(
+                [self._experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1
+            )
+            for run in newest:
+                if run.info.run_id != self._run_id:
+                    for path in paths:
+                        self._client.log_artifact(run.info.run_id, str(path))
 
     def register_model(self, name: str, path: Path, sha256: str, tags: Mapping[str, str]) -> None:
         """A version of the registered model ``name``, unless one with these bytes is there already."""
