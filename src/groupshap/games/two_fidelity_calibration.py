@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from groupshap.games.evaluations import Evaluations
@@ -18,7 +19,7 @@ from groupshap.games.two_fidelity_fit import LevelData, level_data, level_object
 from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray
 
-__all__ = ["influence_inflation_of_levels", "parameter_uncertainty"]
+__all__ = ["directions_of_last_level", "influence_inflation_of_levels", "parameter_uncertainty"]
 
 MIN_FREEDOM = 4.0
 HESSIAN_STEP = 1e-3
@@ -58,17 +59,12 @@ def parameter_uncertainty(
         A factor ≥ 1 for the posterior covariance, the covariance (n, n) of its mean, and the standard deviation of ρ
         relative to ρ.
     """
-    own = model.rows.levels == model.top
-    rows = np.arange(int(own.sum()))
-    data = level_data(below, evaluations, model.rows.standardised[own], model.unit, rows)
-    values = _values_below(below, evaluations.masks, data.ratio)
-    parameters = np.concatenate([[model.rhos[-1] / data.ratio], model.thetas[-1]])
-    searched = search_rows(len(rows))
-    if len(searched) < len(rows):
-        curved = level_data(below, evaluations, model.rows.standardised[own], model.unit, searched, data.ratio)
-    else:
-        curved = data
+    n_rows = len(evaluations.masks)
+    data, parameters = _last_level(below, model, evaluations, np.arange(n_rows))
+    searched = search_rows(n_rows)
+    curved = data if len(searched) == n_rows else _last_level(below, model, evaluations, searched, data.ratio)[0]
     directions = _posterior_directions(parameters, curved)
+    values = _values_below(below, evaluations.masks, data.ratio)
     centre, trace = _moments(parameters, data, evaluations.masks, values)
     moved = [_moments(parameters + DELTA_STEP * move, data, evaluations.masks, values) for move in directions]
     jacobian = model.unit * np.array([mean - centre for mean, _ in moved]) / DELTA_STEP
@@ -109,6 +105,28 @@ def _moments(
     whitened = scipy.linalg.solve_triangular(factor, centred, lower=True, check_finite=False)
     trace = rho**2 * trace_below + centred_prior_trace(theta, n) - float(np.vdot(whitened, whitened))
     return mean, trace
+
+
+def directions_of_last_level(
+    below: CoKriging, model: CoKriging, evaluations: Evaluations
+) -> list[tuple[float, FloatArray]]:
+    """ρ and θ (10,) of the last level, moved by 0.3 standard deviations along each axis of their Laplace posterior."""
+    data, parameters = _last_level(below, model, evaluations, search_rows(len(evaluations.masks)))
+    moved = parameters + DELTA_STEP * _posterior_directions(parameters, data)
+    return [(float(row[0] * data.ratio), row[1:]) for row in moved]
+
+
+def _last_level(
+    below: CoKriging,
+    model: CoKriging,
+    evaluations: Evaluations,
+    rows: npt.NDArray[np.int64],
+    ratio: float | None = None,
+) -> tuple[LevelData, FloatArray]:
+    """Data of the chosen rows of the last level, and its fitted parameters (11,)."""
+    standardised = model.rows.standardised[model.rows.levels == model.top]
+    data = level_data(below, evaluations, standardised, model.unit, rows, ratio)
+    return data, np.concatenate([[model.rhos[-1] / data.ratio], model.thetas[-1]])
 
 
 def _posterior_directions(parameters: FloatArray, data: LevelData) -> FloatArray:

@@ -1,0 +1,196 @@
+"""Where to spend the next seconds: which coalition, measured how, lowers the expected error most per second.
+
+The expected squared error of the values is the trace of their posterior covariance (A-optimality; Chaloner & Verdinelli
+1995, section 2.2). It does not depend on utilities still to be measured, so a whole batch can be chosen at once:
+measuring v_l(S) with noise σ² lowers the trace by
+
+    Σ_i cov(φ_i, v_l(S))² / (var v_l(S) + σ²)
+
+and a rank-one update gives the covariances that the next choice needs (Rasmussen & Williams 2006, eq. 2.26). A further
+replicate is a candidate like any other. Uncertain ρ and hyper-parameters enter by the delta method: what they move
+together, one row can settle, and without this a well-known cheap game looks better than it is.
+
+When not: fewer rows than a fit needs. Begin with plans of some eight rows of the wanted game and sixteen cheap ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from groupshap.games.coalitions import all_coalitions
+from groupshap.games.evaluations import Evaluations
+from groupshap.games.sampling import plan_coalitions
+from groupshap.games.subset_kernel import NOISE
+from groupshap.games.two_fidelity import levels_of
+from groupshap.games.two_fidelity_calibration import DELTA_STEP, directions_of_last_level
+from groupshap.games.two_fidelity_fit import fit_levels
+from groupshap.games.two_fidelity_model import CoKriging, condition_levels
+from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
+from groupshap.seeds import seed_for
+
+__all__ = ["NextEvaluations", "next_evaluations"]
+
+
+@dataclass(frozen=True)
+class NextEvaluations:
+    """A batch in the order in which it was chosen; its rows may run in parallel.
+
+    Attributes:
+        coalitions: (k, n_players) bool.
+        levels: (k,) int64, how to measure each: 0 the cheapest design, the last number the wanted game.
+        seconds: (k,) float64, expected cost of each.
+        expected_errors: (k + 1,) float64, root mean squared standard error per player, before the batch and after each
+            row, in the unit of the wanted utility.
+    """
+
+    coalitions: CoalitionMatrix
+    levels: npt.NDArray[np.int64]
+    seconds: FloatArray
+    expected_errors: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def of_level(self, level: int) -> CoalitionMatrix:
+        """(k', n_players) bool: the coalitions to be measured at one level."""
+        return self.coalitions[self.levels == level]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Posterior of what could be measured.
+
+    Attributes:
+        masks: (C, n_players) bool.
+        levels: (C,) int64.
+        noise: (C,) float64, variance of one evaluation, standardised like the level.
+        seconds: (C,) float64.
+        covariance: (C, C) float64 of the noise-free utilities.
+        with_values: (C, n_players) float64, their covariance with the Shapley values.
+        trace: of the covariance of the values before anything is measured.
+    """
+
+    masks: CoalitionMatrix
+    levels: npt.NDArray[np.int64]
+    noise: FloatArray
+    seconds: FloatArray
+    covariance: FloatArray
+    with_values: FloatArray
+    trace: float
+
+
+def next_evaluations(
+    coalitions: CoalitionMatrix,
+    utilities: Utilities,
+    cheap_coalitions: CoalitionMatrix | Sequence[CoalitionMatrix],
+    cheap_utilities: Utilities | Sequence[Utilities],
+    *,
+    seconds: Sequence[float],
+    n_evaluations: int = 8,
+    budget_seconds: float = float("inf"),
+    n_candidates: int = 256,
+    seed: int = 0,
+) -> NextEvaluations:
+    """Choose the next batch of a two-fidelity plan from what has been measured so far.
+
+    Args:
+        coalitions: (n_coalitions, n_players) bool, measured rows of the wanted game.
+        utilities: (n_coalitions,) finite float64.
+        cheap_coalitions: measured cheap rows, as for :func:`~groupshap.games.two_fidelity.estimate_two_fidelity`.
+        cheap_utilities: their utilities.
+        seconds: cost of one evaluation of each design, cheap ones first, the wanted game last.
+        n_evaluations: size of the batch, for example twice the number of workers.
+        budget_seconds: the batch costs no more than this; it is shorter, or empty, where nothing affordable is left.
+        n_candidates: random coalitions per design to choose from (all 2**n where they are fewer).
+        seed: root of the candidates; the choice is the same for the same rows and seed.
+
+    Raises:
+        ValueError: bad rows as for the estimate, a cost that is not positive, or an empty batch asked for.
+    """
+    levels = levels_of(coalitions, utilities, cheap_coalitions, cheap_utilities)
+    costs = _checked_costs(seconds, len(levels), n_evaluations)
+    stages = fit_levels(levels)
+    masks, numbers = _pool(levels, n_candidates, seed)
+    candidates = _candidates(stages, levels[-1], masks, numbers, costs)
+    return _greedy(candidates, n_evaluations, budget_seconds, stages[-1].unit)
+
+
+def _checked_costs(seconds: Sequence[float], n_levels: int, n_evaluations: int) -> FloatArray:
+    costs = np.asarray(seconds, dtype=np.float64)
+    if costs.shape != (n_levels,) or not (np.isfinite(costs) & (costs > 0.0)).all():
+        raise ValueError(
+            f"Expected `seconds` to hold one positive cost per design, {n_levels} in all with the wanted game last, "
+            f"got {list(seconds)}."
+        )
+    if n_evaluations < 1:
+        raise ValueError(f"Expected `n_evaluations` ≥ 1, got {n_evaluations}.")
+    return costs
+
+
+def _pool(levels: list[Evaluations], n_candidates: int, seed: int) -> tuple[CoalitionMatrix, npt.NDArray[np.int64]]:
+    """Distinct candidates of every level: random coalitions, and the measured ones for replicates."""
+    n = levels[0].n_players
+    n_rows = sum(level.n_rows for level in levels)
+    pools = []
+    for number, level in enumerate(levels):
+        if n < 20 and 2**n <= n_candidates:
+            drawn = all_coalitions(n)
+        else:
+            address = seed_for(seed, "spending", number, n_rows)
+            drawn = plan_coalitions(n, n_candidates, seed=address)
+        pools.append(np.unique(np.vstack([drawn, level.spread(n_candidates).masks]), axis=0))
+    return np.vstack(pools), np.repeat(np.arange(len(levels)), [len(pool) for pool in pools])
+
+
+def _candidates(
+    stages: list[CoKriging],
+    wanted: Evaluations,
+    masks: CoalitionMatrix,
+    levels: npt.NDArray[np.int64],
+    costs: FloatArray,
+) -> Candidates:
+    """Posterior covariances, what uncertain ρ and θ add to them included."""
+    model = stages[-1]
+    mean, covariance, with_values = model.posterior(masks, levels)
+    values, of_values = model.shapley()
+    trace = float(np.trace(of_values)) / model.unit**2
+    for rho, theta in directions_of_last_level(stages[-2], model, wanted):
+        moved = condition_levels(
+            model.rows, np.vstack([model.thetas[:-1], theta]), np.append(model.rhos[:-1], rho), model.scales
+        )
+        change = (moved.covariance_with_rows(masks, levels) @ moved.omega - mean) / DELTA_STEP
+        of_shapley = (moved.shapley_operator().T @ moved.omega - values / model.unit) / DELTA_STEP
+        covariance += np.outer(change, change)
+        with_values += np.outer(change, of_shapley)
+        trace += float(of_shapley @ of_shapley)
+    noise = np.exp(model.thetas[:, NOISE])[levels]
+    return Candidates(masks, levels, noise, costs[levels], covariance, with_values, trace)
+
+
+def _greedy(candidates: Candidates, n_evaluations: int, budget_seconds: float, unit: float) -> NextEvaluations:
+    """Take the largest reduction of the trace per second, update, and so on."""
+    covariance, with_values = candidates.covariance.copy(), candidates.with_values.copy()
+    left, trace, chosen = budget_seconds, candidates.trace, []
+    n = candidates.masks.shape[1]
+    errors = [unit * np.sqrt(max(trace, 0.0) / n)]
+    while len(chosen) < n_evaluations:
+        variance = np.maximum(np.diag(covariance), 0.0) + candidates.noise
+        reduction = (with_values**2).sum(axis=1) / variance
+        per_second = np.where(candidates.seconds <= left, reduction / candidates.seconds, -np.inf)
+        best = int(per_second.argmax())
+        if not np.isfinite(per_second[best]):
+            break
+        chosen.append(best)
+        left -= candidates.seconds[best]
+        trace -= float(reduction[best])
+        errors.append(unit * np.sqrt(max(trace, 0.0) / n))
+        column, row = covariance[:, best].copy(), with_values[best].copy()
+        covariance -= np.outer(column, column) / variance[best]
+        with_values -= np.outer(column, row) / variance[best]
+    return NextEvaluations(
+        candidates.masks[chosen], candidates.levels[chosen], candidates.seconds[chosen], np.array(errors)
+    )
