@@ -82,11 +82,11 @@ def test_intervals_of_lds_cover_the_score_on_many_coalitions():
     values = value_table({"other": worth + 0.6 * np.random.default_rng(2).normal(size=14)})
     truth = lds_of(values, utilities_table(masks, game, n_replicates=2, noise=noise), 14, n_bootstrap=20)["lds"][0]
     inside = 0
-    for trial in range(60):
+    for trial in range(40):
         rows = np.random.default_rng(trial).permutation(len(masks))[:50]
         row = lds_of(values, utilities_table(masks[rows], game, n_replicates=2, noise=noise, seed=trial), 14).iloc[0]
         inside += row["low"] <= truth <= row["high"]
-    assert inside >= 51
+    assert inside >= 34
 
 
 def test_coalitions_of_the_estimation_plan_are_removed_and_counted():
@@ -131,7 +131,9 @@ def test_leave_one_out_effects_are_compared_in_order_and_sign():
     assert np.isnan(table.loc["ranks", ["r_squared", "slope", "loo_sign_agreement"]].astype(float)).all()
     assert "no scale" in table.loc["ranks", "note"]
     no_end = utilities[utilities["n_contributors"] < 10]
-    table = calibration_table(values, no_end, estimation, contributor_table(10), (), QUICK)
+    ids = no_end["coalition_id"]
+    table = calibration_table(values, no_end, estimation, contributor_table(10), ids, QUICK)
+    assert table["note"].tolist()[:2] == ["fewer than 4 held-out coalitions"] * 2
     assert (table["n_loo"] == 0).all()
     assert table["loo_note"].str.contains("not retrained").all()
 

@@ -76,6 +76,7 @@ def test_known_noise_of_retraining_gives_the_ceilings_and_floors_of_theory():
     shapley = table.loc["pearson_shapley"]
     assert shapley["low"] <= shapley["value"] <= shapley["high"]
     assert shapley["replicates"] < shapley["ceiling"] < 1.0
+    assert table.loc["reliability_shapley", "value"] > 0.99
     assert table.loc["relative_l2_shapley", "ceiling"] == pytest.approx(
         table.loc["relative_l2_shapley", "value"], rel=0.5
     )
@@ -93,6 +94,7 @@ def test_incomplete_games_are_fitted_on_their_common_rows_and_say_what_is_missin
     table = fidelity_table(first, inner, contributor_table(8), QUICK).set_index("measure")
     assert table.loc[SHAPLEY, "note"].str.contains("empty and the grand coalition").all()
     assert table.loc["pearson_v", "value"] == pytest.approx(1.0)
+    assert shapley_pairs(first, inner, contributor_table(8)).empty
     with pytest.raises(ValueError, match="got 0 common coalitions"):
         fidelity_table(first, other_coalitions(masks), contributor_table(8))
 
@@ -123,6 +125,7 @@ def test_residual_gap_is_free_of_difficulty_and_quality_and_relative_to_retraini
     np.testing.assert_allclose(table["gap"], [0.0, 0.3, 0.5], atol=1e-12)
     np.testing.assert_allclose(table["share_of_retrained"], [0.0, 0.6, 1.0], atol=1e-12)
     assert table.loc["after", ["low", "high"]].tolist() == pytest.approx([0.3, 0.3])
+    assert residual_table(losses.iloc[:0], losses.iloc[:0]).empty
     with pytest.raises(ValueError, match=r"every coalition and contributor \(after\), not so for 1 of"):
         residual_table(losses_table(0.3).iloc[1:], config=QUICK)
 
@@ -160,11 +163,11 @@ def test_counterfactual_changes_are_relative_with_welch_intervals_against_random
         exact.loc["top", "relative_change"] - exact.loc["top", "random_change"]
     )
     covered = 0
-    for trial in range(80):
+    for trial in range(50):
         noisy = utilities_table(masks, game, n_replicates=3, noise=2.0, seed=trial)
         row = counterfactual_table(noisy, table, contributors).set_index("end").loc["top"]
         covered += row["low"] <= -8.0 / grand <= row["high"]
-    assert covered >= 73
+    assert covered >= 45
     single = counterfactual_table(utilities_table(masks, game), table, contributors)
     assert single["low"].isna().all()
     assert single["note"].str.contains("two replicates").all()

@@ -40,6 +40,7 @@ FIDELITY_COLUMNS = (
 )
 logger = logging.getLogger(__name__)
 
+PAIR_COLUMNS = ("property", "contributor", "game", "estimator", "shapley_value", "ci_low", "ci_high")
 CHEAP, RETRAINED = "cheap", "retrained"
 NO_CEILING = "no ceiling: fewer than two replicates of retraining"
 Measure = Callable[[FloatArray, FloatArray], FloatArray]
@@ -65,8 +66,10 @@ def fidelity_table(
         :data:`FIDELITY_COLUMNS`. Measures of v (means over replicates): ``pearson_v``, ``spearman_v``, ``mae_v``,
         ``bias_v`` (cheap − retrained), ``slope_v`` (retrained on cheap). Of Shapley values (exact where both games are
         complete, otherwise gp on the common rows): ``pearson_shapley``, ``spearman_shapley``, ``relative_l2_shapley``
-        (norm of the difference of centred values over the norm of the retrained ones). ``cost_ratio``: mean seconds
-        of a retrained evaluation over those of a cheap one.
+        (norm of the difference of centred values over the norm of the retrained ones), and ``reliability_shapley``, the
+        part of the variance of the *cheap* values that is not their own noise, which the ceiling leaves out of account:
+        far below 1, more evaluations help; near 1, only another recipe does. ``cost_ratio``: mean seconds of a
+        retrained evaluation over those of a cheap one.
         ``replicates`` is the same measure between two single replicates of retraining and ``ceiling`` what a cheap
         game equal to the expected retrained one would get against the mean of R replicates (a floor for errors).
         Intervals: bootstrap over coalitions for v and cost, the covariance of both estimates for Shapley values.
@@ -126,23 +129,23 @@ def shapley_pairs(
     """Shapley values of both games on their common coalitions, one row per property, contributor and game.
 
     Returns:
-        property, contributor, game (``cheap`` or ``retrained``), estimator, shapley_value, ci_low, ci_high.
-
-    Raises:
-        ValueError: the common coalitions do not suffice for Shapley values.
+        property, contributor, game (``cheap`` or ``retrained``), estimator, shapley_value, ci_low, ci_high. Without
+        rows where the common coalitions do not suffice for Shapley values; the log says why.
     """
     cheap, retrained = in_common(
         measured_game(cheap_utilities, contributors), measured_game(validation_utilities, contributors)
     )
-    tables = []
+    tables = [pd.DataFrame(columns=list(PAIR_COLUMNS))]
     for name in cheap.utilities:
-        for label, game in ((CHEAP, cheap), (RETRAINED, retrained)):
-            values = _estimated(game, name)
-            low, high = values.interval(level)
-            columns = {"shapley_value": values.values, "ci_low": low, "ci_high": high}
-            fixed = {"property": name, "contributor": game.names, "game": label, "estimator": values.estimator}
-            tables.append(pd.DataFrame({**fixed, **columns}))
-    return pd.concat(tables, ignore_index=True)
+        try:
+            both = {CHEAP: _estimated(cheap, name), RETRAINED: _estimated(retrained, name)}
+        except ValueError as error:
+            logger.info("Left out: Shapley values of both games (%s). %s", name, error)
+            continue
+        for label, values in both.items():
+            columns = (name, cheap.names, label, values.estimator, values.values, *values.interval(level))
+            tables.append(pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True))))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def _of_utilities(
@@ -186,7 +189,8 @@ def _of_shapley_values(
         rows[measure] = {"value": value, "low": low, "high": high, "note": note}
         if len(replicates) > 1:
             rows[measure]["replicates"] = _between_replicates(function, replicates)
-    rows["relative_l2_shapley"]["ceiling"] = _floor_of_relative_l2(second)
+    rows["relative_l2_shapley"]["ceiling"] = _relative_noise(second)
+    rows["reliability_shapley"] = {"value": max(1.0 - _relative_noise(first) ** 2, 0.0), "note": note}
     if len(replicates) < 2:
         return {measure: {**row, "note": f"{row['note']}; {NO_CEILING}"} for measure, row in rows.items()}
     each = [_noise(second, config.n_bootstrap, seed, name, 2 + r) for r in range(len(replicates))]
@@ -256,11 +260,10 @@ def _noise(values: ShapleyValues, n_draws: int, seed: int, *address: str | int) 
     return normal @ (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))).T
 
 
-def _floor_of_relative_l2(retrained: ShapleyValues) -> float:
+def _relative_noise(values: ShapleyValues) -> float:
     """√(expected squared norm of the centred error) over the norm of the centred values."""
-    centred = retrained.values - retrained.values.mean()
-    n = retrained.n_players
-    variance = np.trace(retrained.covariance) - retrained.covariance.sum() / n
+    centred = values.values - values.values.mean()
+    variance = np.trace(values.covariance) - values.covariance.sum() / values.n_players
     norm = np.linalg.norm(centred)
     return float(np.sqrt(max(variance, 0.0)) / norm) if norm > 0.0 else float("nan")
 

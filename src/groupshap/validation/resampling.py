@@ -95,7 +95,7 @@ def ceiling_of_mean(reliability_of_one: FloatArray | float, n_replicates: float)
 
 def resampled_rows(n_rows: int, n_bootstrap: int, seed: int, *address: str | int) -> npt.NDArray[np.int64]:
     """(n_bootstrap, n_rows) int64: row numbers drawn with replacement."""
-    return generator_for(seed, "validation bootstrap", *address).integers(n_rows, size=(n_bootstrap, n_rows))
+    return generator_for(seed, "validation bootstrap", *address).integers(max(n_rows, 1), size=(n_bootstrap, n_rows))
 
 
 def rows_among(drawn: npt.NDArray[np.int64], n_rows: int) -> npt.NDArray[np.int64]:
