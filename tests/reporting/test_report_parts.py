@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from toy_report import ESTIMATION, images_of, report_inputs, tables
@@ -18,7 +19,11 @@ from groupshap.reporting.counterfactuals import chosen_contributors, counterfact
 from groupshap.reporting.fitted_game import fit_game
 from groupshap.reporting.page import write_page
 from groupshap.reporting.pictures import data_uri, spread
+from groupshap.reporting.validated import validated
 from groupshap.reporting.words import flat_parameters, number
+from groupshap.validation.attributions import gather
+from groupshap.validation.fidelity import fidelity_table
+from groupshap.validation.lds import lds_table
 
 WORTH = np.array([4.0, -1.0, 2.0, 0.5, 1.5])
 
@@ -130,3 +135,48 @@ def test_three_hundred_contributors_still_fit_into_one_page():
     assert len(page) < 15e6
     assert page.count("Generated without this contributor") == 40
     assert "only the 40 best and worst ones" in page
+
+
+def validation_tables(inputs):
+    """Scores on half of the coalitions, "retrained" with a little noise, by the code of the pipeline validation."""
+    attributions = gather(inputs.shapley_values, inputs.comparison, None, inputs.contributors, inputs.directions)
+    noise = np.random.default_rng(1).normal(scale=0.05, size=(2, len(inputs.utilities), 2))
+    retrained = pd.concat(
+        [
+            inputs.utilities.assign(
+                split="validation", replicate=replicate, train_seconds=100.0,
+                **{name: inputs.utilities[name] + noise[replicate, :, k] for k, name in enumerate(inputs.directions)},
+            )
+            for replicate in (0, 1)
+        ]
+    )  # fmt: skip
+    return {
+        "attributions": attributions,
+        "lds": lds_table(attributions, retrained, inputs.contributors, ()),
+        "fidelity": fidelity_table(inputs.utilities, retrained, inputs.contributors),
+    }
+
+
+def test_a_validation_appears_once_there_is_one_and_says_what_its_tables_say():
+    inputs = report_inputs(tuple("abcdef"), ReportingConfig(n_convergence_points=1))
+    assert 'id="validation"' not in write_page(inputs)
+    assert validated(inputs) == []
+    found = replace(inputs, **validation_tables(inputs))
+    page = write_page(found)
+    assert 'id="validation"' in page
+    assert 'href="#validation"' in page
+    accuracy = next(one for one in validated(found) if one["name"] == "accuracy")
+    scores = found.lds[(found.lds["property"] == "accuracy") & found.lds["lds"].notna()]
+    assert len(accuracy["lds"]) == len(scores)
+    assert {row["size"] for row in accuracy["lds"] if row["is_ours"]} == set(scores["n_contributors"])
+    of_size_2 = scores[(scores["attribution"] == "groupshap") & (scores["n_contributors"] == 2)].iloc[0]
+    *of_sizes, fidelity = accuracy["sentences"]
+    (about,) = [one for one in of_sizes if "coalitions of 2 of 6 contributors" in one]
+    assert f"a rank correlation of {number(of_size_2['lds'], digits=2)} (" in about
+    assert "other attributions" in about
+    assert "counting images" not in about, "all have as many, so it predicts nothing"
+    assert "Retraining takes 8.5 times as long" in fidelity
+    other_values = inputs.shapley_values.assign(shapley_value=inputs.shapley_values["shapley_value"] + 1e-9)
+    assert validated(replace(found, shapley_values=other_values)) == [], "of an earlier run"
+    only_fidelity = validated(replace(found, lds=None))
+    assert [len(one["sentences"]) for one in only_fidelity] == [1, 1]

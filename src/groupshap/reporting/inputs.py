@@ -43,6 +43,9 @@ class ReportInputs:
         level: coverage of the intervals.
         config: how much is shown.
         generated: images with and without some contributors, by name; may be empty.
+        lds: scores of all attributions on held-out coalitions, of the pipeline ``validation``; None: not validated.
+        fidelity: agreement of fine-tuned with retrained models, of the same pipeline; None: not validated.
+        attributions: what was scored in ``lds``, to tell whether both tables are of these values; None: not known.
     """
 
     shapley_values: pd.DataFrame
@@ -63,6 +66,9 @@ class ReportInputs:
     level: float
     config: ReportingConfig
     generated: Mapping[str, Counterfactual] = field(default_factory=dict)
+    lds: pd.DataFrame | None = None
+    fidelity: pd.DataFrame | None = None
+    attributions: pd.DataFrame | None = None
 
     @cached_property
     def names(self) -> list[str]:

@@ -21,6 +21,7 @@ from groupshap.reporting.charts import N_LINES_MAX, chart_data
 from groupshap.reporting.fitted_game import FittedGame, fit_game
 from groupshap.reporting.inputs import ReportInputs
 from groupshap.reporting.people import N_NAME_COLUMNS, contributor_sections
+from groupshap.reporting.validated import validated
 from groupshap.reporting.words import (
     POLICIES,
     duration,
@@ -64,6 +65,7 @@ def write_page(inputs: ReportInputs) -> str:
         payment_words=policy_sentence(inputs.config.payment),
         policies=POLICIES,
         cost=_cost(inputs),
+        validated=validated(inputs),
         # Kedro reads the files of parameters in no fixed order.
         parameters=sorted(flat_parameters(inputs.parameters)),
         level=f"{100 * inputs.level:g}",
