@@ -59,7 +59,7 @@ def test_lds_of_thirty_attributions_is_sorted_and_says_the_ceiling_or_why_not(th
     assert labels[0] == table.loc[table["lds"].idxmax(), "attribution"]
     assert labels[-1] == "equal"
     assert "not defined" in words
-    assert ("noise ceiling 0." if n_replicates > 1 else "fewer than two replicates") in words
+    assert ("noise ceiling 0." if n_replicates > 1 else "No noise ceiling") in words
     with pytest.raises(ValueError, match="at 7 contributors"):
         draw_lds(table, "accuracy", 7)
 

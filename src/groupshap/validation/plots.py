@@ -178,9 +178,11 @@ def _whiskers(axes: Axes, table: pd.DataFrame, scores: FloatArray, rows: FloatAr
 
 def _lds_words(table: pd.DataFrame, n_contributors: int, level: float) -> list[str]:
     first = table.iloc[0]
+    times = "once" if first["n_replicates"] == 1 else f"{first['n_replicates']:.3g} times"
+    of_random = " (random: draws)" if (table["attribution"] == RANDOM).any() else ""
     words = [
-        f"{int(first['n_coalitions'])} held-out coalitions of {n_contributors} contributors, each retrained "
-        f"{first['n_replicates']:.3g} times. Whiskers: {100 * level:g} % intervals over coalitions (random: draws)."
+        f"{int(first['n_coalitions'])} held-out coalitions of {n_contributors} contributors, each retrained {times}. "
+        f"Whiskers: {100 * level:g} % intervals over coalitions{of_random}."
     ]
     if np.isfinite(float(first["ceiling"])):
         words.append(
@@ -188,7 +190,7 @@ def _lds_words(table: pd.DataFrame, n_contributors: int, level: float) -> list[s
             f"interval. Two single retrainings agree with {first['replicate_spearman']:.2f}."
         )
     else:
-        words.append(f"No noise ceiling: {first['note'] or 'not known'}.")
+        words.append("No noise ceiling is known, for example because there is one replicate only.")
     return words
 
 
