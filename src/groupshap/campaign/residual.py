@@ -38,32 +38,31 @@ def measure_residual(
         n_coalitions: The first so many coalitions that lack somebody and are not empty.
 
     Returns:
-        Columns model (start or a name of ``manifests``), coalition_id, contributor, is_member, loss.
+        Columns model (a name of ``manifests``, or ``start``: the start model beside each coalition of the first
+        manifest), coalition_id, contributor, is_member, loss.
     """
     from groupshap.tasks.residual import residual_task  # noqa: PLC0415 - imports torch
 
     models = _models(manifests, len(contributors), n_coalitions)
-    models.insert(
-        0, {"model": START, "coalition_id": "", "members": None, "path": str(start.path), "sha256": start.sha256}
-    )
+    before = {"model": START, "path": str(start.path), "sha256": start.sha256}
+    models += [{**row, **before} for row in models if row["model"] == next(iter(manifests))]
     recipe = campaign.recipe("residual", campaign.n_threads, images_sha256=campaign.images.sha256)
     run = Store(store.root / "residual").open(recipe)
     todo = {_task_id(row): row for row in models if not run.is_committed(_task_id(row))}
     jobs = [_job(campaign, run, row) for row in todo.values()]
     run_jobs(residual_task, jobs, campaign.engine, label="loss on everybody's images")
-    names = contributors["contributor"].tolist()
     rows = [
         {
             "model": row["model"],
             "coalition_id": row["coalition_id"],
             "contributor": name,
-            "is_member": row["members"] is None or name in row["members"],
+            "is_member": name in row["members"],
             "loss": loss,
         }
         for row in models
-        for name, loss in zip(names, run.record(_task_id(row))["losses"], strict=True)
+        for name, loss in zip(contributors["contributor"], run.record(_task_id(row))["losses"], strict=True)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["model", "coalition_id", "contributor", "is_member", "loss"])
 
 
 def _models(manifests: dict[str, pd.DataFrame], n_players: int, n_coalitions: int) -> list[dict[str, Any]]:

@@ -74,6 +74,12 @@ class TrainConfig(_Frozen):
     ema_decay: float = Field(
         default=0.999, ge=0, lt=1, description="Cap of the decay; steps 1, 2, 3, ... use 0, 2/11, 3/12, ... up to it."
     )
+    ema_step_offset: int = Field(
+        default=0,
+        ge=0,
+        description="Steps that the average counts as done before its first one. The paper's code carries its counter "
+        "over, so that much of the start model stays in the average; 0 starts afresh.",
+    )
     random_flip: bool = Field(default=False, description="Mirror images left to right with probability 1/2.")
     mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
 

@@ -15,6 +15,14 @@ from torch import nn
 __all__ = ["fresh_average"]
 
 
-def fresh_average(parameters: Iterable[nn.Parameter], decay: float) -> EMAModel:
-    """Diffusers' average; the decays of steps 1, 2, 3, ... of this call are 0, 2/11, 3/12, ..., at most ``decay``."""
-    return EMAModel(parameters, decay=decay, min_decay=0.0, use_ema_warmup=False, foreach=True)
+def fresh_average(parameters: Iterable[nn.Parameter], decay: float, step_offset: int = 0) -> EMAModel:
+    """Diffusers' average; the decays of steps 1, 2, 3, ... of this call are 0, 2/11, 3/12, ..., at most ``decay``.
+
+    Args:
+        parameters: What is averaged, with the start weights.
+        decay: Cap.
+        step_offset: Steps that count as done before; only to reproduce what a carried-over counter does.
+    """
+    average = EMAModel(parameters, decay=decay, min_decay=0.0, use_ema_warmup=False, foreach=True)
+    average.optimization_step = step_offset
+    return average

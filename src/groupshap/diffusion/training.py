@@ -102,7 +102,7 @@ def train(
     inputs = inputs.to(device)
     parameters = family.trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    average = fresh_average(parameters, config.ema_decay)
+    average = fresh_average(parameters, config.ema_decay, config.ema_step_offset)
     average.to(device)
     signal_levels = family.noise.alphas_cumprod.to(device)
 

@@ -10,6 +10,7 @@ from groupshap.diffusion.config import Device, ModelConfig, SamplerConfig, Train
 from groupshap.games.sampling import LAWS
 from groupshap.properties.config import PropertiesConfig
 from groupshap.pruning.config import PruningConfig
+from groupshap.validation.config import ValidationScoringConfig
 
 __all__ = [
     "REFERENCE",
@@ -18,6 +19,7 @@ __all__ = [
     "AblationConfig",
     "BaseTrainingConfig",
     "CoalitionTraining",
+    "CounterfactualConfig",
     "DeviceSetting",
     "InfluenceConfig",
     "PropertyEvalConfig",
@@ -164,11 +166,29 @@ class ValidationConfig(CoalitionTraining):
     )
     every_coalition: bool = Field(default=False, description="All 2^n coalitions instead; at most 15 contributors.")
     n_replicates: int = Field(default=2, ge=1, le=100, description="Training seeds per coalition.")
+    rivals: dict[str, str] = Field(
+        default_factory=dict,
+        description="Name to the shapley_values.csv of another run on the same contributors, scored beside ours.",
+    )
     n_residual_coalitions: int = Field(
         default=12, ge=0, description="Coalitions whose models' losses on everybody's images are measured."
     )
     level: float = Field(default=0.95, gt=0, lt=1, description="Coverage of the intervals.")
-    n_bootstrap: int = Field(default=1000, ge=2, le=1_000_000)
+    n_bootstrap: int = Field(default=1000, ge=20, le=100_000)
+    game: str = Field(default="game", pattern=r"^[a-z0-9_]+$", description="Name of the game in recorded_game.parquet.")
+
+    def scoring(self) -> ValidationScoringConfig:
+        """What the scores need to know."""
+        return ValidationScoringConfig(n_bootstrap=self.n_bootstrap, level=self.level)
+
+
+class CounterfactualConfig(_Frozen):
+    """Parameters of the pipeline ``counterfactuals``: whom to remove by which attribution before retraining."""
+
+    attributions: tuple[str, ...] = Field(default=("groupshap", "size"), min_length=1)
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.2, 0.4), min_length=1)
+    n_random: int = Field(default=5, ge=2, le=1000, description="Random removals of each share.")
+    n_replicates: int = Field(default=3, ge=1, le=100, description="Training seeds per coalition.")
 
 
 class AblationConfig(_Frozen):
@@ -179,6 +199,9 @@ class AblationConfig(_Frozen):
     n_images: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(64, 256), min_length=1)
     sampler_n_steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(5, 10), min_length=1)
     n_coalitions: int = Field(default=32, ge=4, le=100_000, description="Of the validation's, spread over the sizes.")
+    measure: Literal["pearson_v", "spearman_v", "pearson_shapley", "spearman_shapley"] = Field(
+        default="pearson_v", description="The measure of fidelity that counts."
+    )
 
 
 class PropertyEvalConfig(_Frozen):

@@ -1,0 +1,98 @@
+"""Nodes of ``counterfactuals``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from groupshap.campaign.coalitions import finetune, plan_table
+from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.recipes import StartModels
+from groupshap.campaign.shared import Campaign
+from groupshap.engines.base import EngineConfig
+from groupshap.image_pack import load_pack
+from groupshap.store import FileRef
+from groupshap.tasks.config import (
+    BaseTrainingConfig,
+    CounterfactualConfig,
+    DeviceSetting,
+    PropertyEvalConfig,
+    RootSeed,
+    ValidationConfig,
+)
+
+__all__ = ["choose_removals", "measure_removals", "plot_counterfactuals", "score_removals"]
+
+
+def choose_removals(
+    attributions: pd.DataFrame,
+    contributors: pd.DataFrame,
+    property_directions: dict[str, bool],
+    images: FileRef,
+    config: CounterfactualConfig,
+    root_seed: RootSeed,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Whom each attribution would remove, and the coalitions that remain, as a plan.
+
+    Raises:
+        ValueError: ``counterfactuals.attributions`` names one that was not computed.
+    """
+    from groupshap.validation.counterfactuals import removal_coalitions, removals
+
+    known = list(dict.fromkeys(attributions["attribution"]))
+    unknown = [name for name in config.attributions if name not in known]
+    if unknown:
+        raise ValueError(
+            f"`counterfactuals.attributions`: expected names among {', '.join(known)}, got {', '.join(unknown)}."
+        )
+    chosen = attributions[attributions["attribution"].isin(config.attributions)]
+    removed = removals(chosen, contributors, property_directions, config.shares, config.n_random, root_seed.root)
+    masks = np.tile(removal_coalitions(removed, contributors), (config.n_replicates, 1))
+    return removed, plan_table(masks, contributors, load_pack(images.path), "counterfactuals")
+
+
+def measure_removals(
+    *,
+    config: ValidationConfig,
+    base: BaseTrainingConfig,
+    measuring: PropertyEvalConfig,
+    engine: EngineConfig,
+    root_seed: RootSeed,
+    device: DeviceSetting,
+    **inputs: Any,
+) -> pd.DataFrame:
+    """Retrain on who remains, by the recipe of the validation, and measure."""
+    campaign = Campaign(inputs["images"], root_seed.root, device.root, engine)
+    start = StartModels(inputs["base_model"], inputs["pruned_model"], base.model)
+    manifest = finetune(campaign, inputs["models"], start, inputs["coalitions"], inputs["contributors"], config)
+    return assemble(manifest, measure_models(campaign, inputs["records"], manifest, inputs["image_table"], measuring))
+
+
+def score_removals(
+    counterfactual_utilities: pd.DataFrame,
+    removals: pd.DataFrame,
+    contributors: pd.DataFrame,
+    validation: ValidationConfig,
+) -> pd.DataFrame:
+    """Change of each property, with intervals, against random removal."""
+    from groupshap.validation.counterfactuals import counterfactual_table
+
+    return counterfactual_table(counterfactual_utilities, removals, contributors, validation.level)
+
+
+def plot_counterfactuals(
+    counterfactuals: pd.DataFrame, property_directions: dict[str, bool], validation: ValidationConfig
+) -> dict[str, Figure]:
+    """One picture per property and share."""
+    from groupshap.validation.plots import draw_counterfactuals
+
+    cells = counterfactuals[["property", "share"]].drop_duplicates()
+    return {
+        f"counterfactuals_{row.property}_{100 * row.share:.0f}.png": draw_counterfactuals(
+            counterfactuals, row.property, row.share, property_directions[row.property], level=validation.level
+        )
+        for row in cells.itertuples()
+    }
