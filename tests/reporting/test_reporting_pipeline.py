@@ -8,6 +8,7 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
 from toy_report import ESTIMATION, SIDE, tables
 
+from groupshap.datasets.optional import OptionalCSVDataset
 from groupshap.diffusion.config import ModelConfig, SamplerConfig
 from groupshap.model_file import ModelDescription, save_model
 from groupshap.pipelines.reporting import create_pipeline
@@ -63,6 +64,10 @@ def run(folder, models, config, **changes):
         | {
             name: CSVDataset(filepath=str(folder / f"{name}.csv"), load_args=read)
             for name in ("payment_shares", "convergence")
+        }
+        | {
+            name: OptionalCSVDataset(filepath=str(folder / f"{name}.csv"))
+            for name in ("lds", "fidelity", "attributions")
         }
         | {"report": TextDataset(filepath=str(folder / "report.html"))}
     )

@@ -26,6 +26,10 @@ def create_pipeline(**_: object) -> Pipeline:
         "credits_text": "credits",
         "pruning_report": "pruning_report",
         "coalition_models": "coalition_models",
+        # Of the pipeline validation; the page does without where it has not run.
+        "lds": "lds",
+        "fidelity": "fidelity",
+        "attributions": "attributions",
     }
     settings = {
         "parameters": "parameters",
