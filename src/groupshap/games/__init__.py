@@ -19,8 +19,10 @@ from groupshap.games.coalitions import (
 from groupshap.games.estimators import ESTIMATORS, estimate
 from groupshap.games.exact import exact_banzhaf, exact_interactions, exact_shapley
 from groupshap.games.interactions import ShapleyInteractions, shapley_interactions
+from groupshap.games.recorded import RecordedGame, load_recorded_games
 from groupshap.games.sampling import LAWS, plan_coalitions, size_probabilities
 from groupshap.games.size_curve import SizeCurve, size_curve
+from groupshap.games.spending import NextEvaluations, next_evaluations
 from groupshap.games.two_fidelity import estimate_two_fidelity
 from groupshap.games.types import CoalitionMatrix, ShapleyValues, Utilities
 from groupshap.games.uncertainty import evaluations_to_converge, is_converged, relative_standard_error
@@ -29,6 +31,8 @@ __all__ = [
     "ESTIMATORS",
     "LAWS",
     "CoalitionMatrix",
+    "NextEvaluations",
+    "RecordedGame",
     "ShapleyInteractions",
     "ShapleyValues",
     "SizeCurve",
@@ -47,6 +51,8 @@ __all__ = [
     "is_converged",
     "lds",
     "leave_one_out_coalitions",
+    "load_recorded_games",
+    "next_evaluations",
     "plan_coalitions",
     "predicted_spearman",
     "relative_standard_error",
