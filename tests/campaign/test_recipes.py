@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,3 +172,16 @@ def test_too_many_coalitions_are_refused_before_anything_is_computed(project):
     pack = ImagePack(np.zeros((16, 1, 8, 8), dtype=np.uint8), np.arange(16))
     with pytest.raises(TooManyCoalitionsError, match=r"2\^16 coalitions .* at most 15"):
         draw_held_out(many, pack, ValidationConfig(every_coalition=True), 0)
+
+
+def test_a_contributor_whose_images_are_unused_changes_no_model(project):
+    pack = load_pack(project["campaign"].images.path)
+    file = project["folder"] / "unused.safetensors"
+    save_pack(file, ImagePack(pack.images, pack.players, pack.players != 1))
+    campaign = replace(project["campaign"], images=FileRef.of(file))
+    config = CoalitionTraining(recipe="retrain", train=TRAIN.model_copy(update={"n_steps": 2}))
+    manifest = models({**project, "campaign": campaign}, config, [(), (1,), (0, 2), (0, 1, 2)])
+    weights = manifest["checkpoint_sha256"].tolist()
+    assert weights[0] == weights[1], "alone it is the empty coalition"
+    assert weights[2] == weights[3], "with others it adds nothing"
+    assert weights[0] != weights[2]

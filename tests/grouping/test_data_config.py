@@ -57,7 +57,7 @@ def test_kedro_params_reach_every_scalar():
         ({"split": {"concentration": 0}}, ["split.concentration", "greater than 0"]),
         ({"split": {"n_contributors": 1}}, ["split.n_contributors", "2"]),
         ({"defects": "noise"}, ["'noise'", "kind:contributor"]),
-        ({"defects": "melt:alice"}, ["'noise', 'blur', 'duplicate' or 'mislabel'"]),
+        ({"defects": "melt:alice"}, ["'noise', 'blur', 'duplicate', 'mislabel' or 'unused'"]),
         ({"defects": "noise:alice:1.5"}, ["strength", "less than or equal to 1"]),
         ({"defects": "duplicate:alice"}, ["of", "alice"]),
         ({"defects": "duplicate:alice:of=alice"}, ["itself"]),

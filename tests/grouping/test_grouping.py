@@ -11,6 +11,7 @@ from groupshap.grouping.checks import DataProblems
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.grouping.contact_sheet import draw_contact_sheet
 from groupshap.grouping.data import SourceData
+from groupshap.grouping.defects import is_used
 from groupshap.grouping.split import split_into_contributors
 
 
@@ -191,6 +192,13 @@ def test_duplicates_are_copies_with_their_labels():
     assert set(copied) == {6, 7, 8, 9}  # all of bob's are used before one is used twice
     np.testing.assert_array_equal(result.images[:6], result.images[copied])
     assert table["label"].to_list() == result.image_table["label"][copied].to_list()
+
+
+def test_unused_images_stay_as_they_are_and_are_marked():
+    plain, result = grouped(), grouped(defects="unused:ann")
+    np.testing.assert_array_equal(result.images, plain.images)
+    of_ann = (result.image_table["contributor"] == "ann").to_numpy()
+    np.testing.assert_array_equal(is_used(result.image_table), ~of_ann)
 
 
 def test_mislabelling_changes_every_affected_label_and_no_pixel():

@@ -91,7 +91,9 @@ def finetune(
     todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
     _announce(campaign, run, plan, todo, start.file(config.recipe) or start.base, config.train)
     check_disk(store.root, len(todo) * start.size_bytes(config.recipe), f"checkpoints of {len(todo)} coalitions")
-    jobs = [coalition_job(campaign, run, start, row, contributors, config) for row in todo.to_dict("records")]
+    players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
+    n_used = load_pack(campaign.images.path).n_used()
+    jobs = [coalition_job(campaign, run, start, row, players, n_used, config) for row in todo.to_dict("records")]
     run_jobs(train_task, jobs, campaign.engine, label=f"models of coalitions, {config.recipe}")
     records = run.manifest(plan["task_id"])
     return plan.assign(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 
 from groupshap.campaign.shared import Campaign, plain
 from groupshap.diffusion.config import ModelConfig
@@ -61,18 +62,29 @@ def coalition_job(
     run: StoreRun,
     start: StartModels,
     row: Mapping[str, Any],
-    contributors: pd.DataFrame,
+    players: Mapping[str, int],
+    n_used: npt.NDArray[np.int64],
     config: CoalitionTraining,
 ) -> dict[str, Any]:
-    """One coalition as a job; the empty one is the start's architecture with random weights, untrained."""
+    """One coalition as a job; without any image it is the start's architecture with random weights, untrained.
+
+    Args:
+        campaign: What all stages share.
+        run: Where the model is kept.
+        start: What the models can start from.
+        row: Of the plan.
+        players: Player number of each name.
+        n_used: (n_players,) int64: images that each player's data bring into a training.
+        config: Recipe and training.
+    """
     from groupshap.tasks.train import TrainJob  # noqa: PLC0415 - imports torch
 
     names = split_members(row["members"])
-    players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
     members = [players[name] for name in names]
     removed = sorted(set(players.values()) - set(members))
     method = _METHODS.get(config.recipe, "descend")
-    is_trained = bool(members) and (method == "descend" or bool(removed))
+    has_images = bool(n_used[members].sum())
+    is_trained = has_images and (method == "descend" or bool(n_used[removed].sum()))
     file = start.file(config.recipe)
     job = TrainJob(
         task_id=row["task_id"],
@@ -82,21 +94,16 @@ def coalition_job(
         names=names,
         start=file.path if file else None,
         model=None if file else start.architecture,
-        reinitialise=not members,
-        train=config.train_for(_share_of_images(contributors, members)) if is_trained else None,
+        reinitialise=not has_images,
+        train=config.train_for(float(n_used[members].sum() / n_used.sum())) if is_trained else None,
         method=method,
         removed=removed if method != "descend" else None,
         lora_rank=config.lora_rank if config.recipe == "lora" and is_trained else None,
         newton=config.influence if config.recipe == "influence" else None,
-        seed=_seed(campaign, config.recipe, row, bool(members)),
+        seed=_seed(campaign, config.recipe, row, has_images),
         device=campaign.device,
     )
     return job.model_dump(mode="json")
-
-
-def _share_of_images(contributors: pd.DataFrame, members: list[int]) -> float:
-    n_images = contributors.set_index("player")["n_images"]
-    return float(n_images.loc[members].sum() / n_images.sum())
 
 
 def _seed(campaign: Campaign, recipe: Recipe, row: Mapping[str, Any], is_trained: bool) -> int:

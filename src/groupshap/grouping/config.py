@@ -52,9 +52,9 @@ class DefectConfig(_Frozen):
     """One planted defect: a deliberate change to one contributor's images or labels, recorded in the tables."""
 
     contributor: str = Field(min_length=1)
-    kind: Literal["noise", "blur", "duplicate", "mislabel"] = Field(
+    kind: Literal["noise", "blur", "duplicate", "mislabel", "unused"] = Field(
         description="noise: mixed with uniform noise; blur: Gaussian; duplicate: replaced by another's images; "
-        "mislabel: labels replaced by other labels."
+        "mislabel: labels replaced by other labels; unused: no model is trained on them."
     )
     strength: float = Field(
         default=1.0,

@@ -10,6 +10,7 @@ kind           what happens                                                     
 ``duplicate``  replaced, with its labels, by an image of the contributor ``of``; all    ``duplicate(image_id=12)``
                of theirs are used before one is used twice
 ``mislabel``   label replaced by another label that occurs in the data                  ``mislabel(digit was 3)``
+``unused``     no model is ever trained on it: the null player of the theory            ``unused``
 =============  =======================================================================  =============================
 
 Defects are applied in the order given: a duplicate of a blurred image is blurred.
@@ -30,9 +31,15 @@ from groupshap.grouping.data import RESERVED_COLUMNS
 from groupshap.images import ImageArray
 from groupshap.seeds import generator_for
 
-__all__ = ["plant_defects"]
+__all__ = ["is_used", "plant_defects"]
 
 Rows = npt.NDArray[np.int64]
+UNUSED = "unused"
+
+
+def is_used(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """(n_images,) bool: whether models may be trained on an image, from the table's column ``defect``."""
+    return np.array([UNUSED not in str(note).split("; ") for note in table["defect"]], dtype=bool)
 
 
 def plant_defects(
@@ -62,6 +69,8 @@ def plant_defects(
         elif defect.kind == "duplicate":
             of_rows = np.flatnonzero(contributors == normal_name(defect.of or ""))
             notes = _duplicate(images, table, rows, of_rows, rng)
+        elif defect.kind == "unused":
+            notes = [UNUSED] * len(rows)
         else:
             notes = _mislabel(table, rows, str(label_column), rng)
         table.loc[rows, "defect"] = [

@@ -71,7 +71,7 @@ def _loss(
 ) -> float:
     generator = torch.Generator().manual_seed(seed)
     levels = family.noise.alphas_cumprod.to(device)
-    clean = family.encode(pack.of([player])[:n_images]).to(device)
+    clean = family.encode(pack.images[pack.players == player][:n_images]).to(device)
     noise = torch.randn(clean.shape, generator=generator).to(device)
     timesteps = stratified_timesteps(len(clean), len(levels), generator).to(device)
     return float(denoising_loss(family, model, clean, noise, timesteps, levels))

@@ -141,7 +141,7 @@ def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
 def _images(task: TrainJob, players: list[int] | None) -> Any:
     """(n, channels, height, width) uint8: images of some players; None: of all."""
     pack = _pack(task.images)
-    return pack.images if players is None else pack.of(players)
+    return pack.of_everybody() if players is None else pack.of(players)
 
 
 def _checkpointing(task: TrainJob) -> Checkpointing | None:

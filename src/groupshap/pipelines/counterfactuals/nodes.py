@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from groupshap.campaign.coalitions import finetune, plan_table
-from groupshap.campaign.measuring import assemble, measure_models
-from groupshap.campaign.recipes import StartModels
+from groupshap.campaign.coalitions import plan_table
 from groupshap.campaign.shared import Campaign
+from groupshap.campaign.splits import make_and_measure
 from groupshap.engines.base import EngineConfig
 from groupshap.image_pack import load_pack
+from groupshap.pipelines.validation.nodes import workshop
 from groupshap.store import FileRef
 from groupshap.tasks.config import (
     BaseTrainingConfig,
@@ -62,13 +62,14 @@ def measure_removals(
     engine: EngineConfig,
     root_seed: RootSeed,
     device: DeviceSetting,
-    **inputs: Any,
+    coalitions: pd.DataFrame,
+    images: FileRef,
+    **files: Any,
 ) -> pd.DataFrame:
     """Retrain on who remains, by the recipe of the validation, and measure."""
-    campaign = Campaign(inputs["images"], root_seed.root, device.root, engine)
-    start = StartModels(inputs["base_model"], inputs["pruned_model"], base.model)
-    manifest = finetune(campaign, inputs["models"], start, inputs["coalitions"], inputs["contributors"], config)
-    return assemble(manifest, measure_models(campaign, inputs["records"], manifest, inputs["image_table"], measuring))
+    campaign = Campaign(images, root_seed.root, device.root, engine)
+    _, utilities = make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
+    return utilities
 
 
 def score_removals(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from groupshap.campaign.coalitions import finetune
 from groupshap.campaign.held_out import draw_held_out, paired_plan
-from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.recorded import cheap_rows, record_game
 from groupshap.campaign.residual import measure_residual
 from groupshap.campaign.shared import Campaign
+from groupshap.campaign.splits import Workshop, make_and_measure
 from groupshap.engines.base import EngineConfig
 from groupshap.image_pack import load_pack
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import (
     BaseTrainingConfig,
-    CoalitionTraining,
     DeviceSetting,
     PropertyEvalConfig,
     RootSeed,
@@ -39,6 +36,7 @@ __all__ = [
     "plot_validation",
     "record_utilities",
     "score_attributions",
+    "workshop",
 ]
 
 
@@ -62,10 +60,13 @@ def measure_retrained(
     engine: EngineConfig,
     root_seed: RootSeed,
     device: DeviceSetting,
-    **inputs: Any,
+    coalitions: pd.DataFrame,
+    images: FileRef,
+    **files: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make every held-out coalition's model by the recipe of the validation and measure it: manifest, utilities."""
-    return _measured(config, base, measuring, Campaign(inputs["images"], root_seed.root, device.root, engine), inputs)
+    campaign = Campaign(images, root_seed.root, device.root, engine)
+    return make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
 
 
 def measure_paired(
@@ -76,23 +77,19 @@ def measure_paired(
     engine: EngineConfig,
     root_seed: RootSeed,
     device: DeviceSetting,
-    **inputs: Any,
+    coalitions: pd.DataFrame,
+    images: FileRef,
+    **files: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The same in the game that the values are fitted to; what estimation has committed already is not repeated."""
-    return _measured(config, base, measuring, Campaign(inputs["images"], root_seed.root, device.root, engine), inputs)
+    campaign = Campaign(images, root_seed.root, device.root, engine)
+    return make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
 
 
-def _measured(
-    config: CoalitionTraining,
-    base: BaseTrainingConfig,
-    measuring: PropertyEvalConfig,
-    campaign: Campaign,
-    inputs: Mapping[str, Any],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    start = StartModels(inputs["base_model"], inputs["pruned_model"], base.model)
-    manifest = finetune(campaign, inputs["models"], start, inputs["coalitions"], inputs["contributors"], config)
-    measured = measure_models(campaign, inputs["records"], manifest, inputs["image_table"], measuring)
-    return manifest, assemble(manifest, measured)
+def workshop(campaign: Campaign, base: BaseTrainingConfig, measuring: PropertyEvalConfig, **files: Any) -> Workshop:
+    """The inputs of a measuring node, see ``INPUTS`` of the pipeline, as one thing."""
+    start = StartModels(files.pop("base_model"), files.pop("pruned_model"), base.model)
+    return Workshop(campaign, start, measuring=measuring, **files)
 
 
 def gather_attributions(
