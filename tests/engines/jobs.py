@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -62,3 +63,54 @@ def progress_is_shown(job: dict) -> dict:
 
     with progress("training", total=3) as bar:
         return {"shown": type(bar) is not Progress}
+
+
+def family(job: dict) -> dict:
+    """Who ran this: the process, and the worker it belongs to."""
+    time.sleep(job["seconds"])
+    return {"pid": os.getpid(), "worker": os.getppid()}
+
+
+def loses_its_worker(job: dict) -> dict:
+    """The job "unlucky" kills the worker that runs it: once, or always if it has no marker."""
+    time.sleep(0.05)
+    if job["task_id"] == "unlucky" and not ("marker" in job and Path(job["marker"]).exists()):
+        if "marker" in job:
+            Path(job["marker"]).touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(30)
+    return {"task_id": job["task_id"]}
+
+
+def commits(job: dict) -> dict:
+    """A task as the real ones are: works a while, commits a file and a record; leaves one line per start."""
+    from groupshap.store import commit
+
+    with Path(job["log"]).open("a") as log:
+        log.write(f"{job['task_id']} {os.getpid()}\n")
+    time.sleep(job["seconds"])
+    weights = job["task_id"].encode() * 1000
+    with may_write(job.get("file_limit")):
+        return commit(
+            Path(job["folder"]), {"value": job["value"]}, {"weights.bin": lambda path: path.write_bytes(weights)}
+        )
+
+
+@contextmanager
+def may_write(n_bytes: int | None):
+    """At most so many bytes per file, as if the disk were full; None: no limit."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if n_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def interval(job: dict) -> dict:
+    start = time.time()
+    time.sleep(job["seconds"])
+    return {"start": start, "end": time.time()}

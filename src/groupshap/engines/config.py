@@ -101,6 +101,15 @@ class EngineConfig(BaseModel):
         """Whether the cluster was there before us, and will be after us."""
         return self.address is not None or self.scheduler_file is not None
 
+    def n_given_out(self, n_slots: int) -> int:
+        """Jobs to give to a cluster with ``n_slots``: two per slot, so that the next is there when one is done.
+
+        On a cluster that others share, ``n_workers`` is a promise not to take more.
+        """
+        if self.n_workers is not None and self.is_attached:
+            return self.n_workers
+        return max(1, 2 * n_slots)
+
     def n_jobs_at_once(self) -> int:
         """Number of jobs that run at the same time; a running cluster is asked, else cores and limits count."""
         if self.kind == "inline":

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -42,7 +43,6 @@ _CLUSTERS = {
 }
 _CONNECT = "20s"
 _LOOK_SECONDS = 1.0  # how often workers that came or went are noticed
-_AHEAD = 2  # jobs given out per slot: the next one is there when the first is done
 
 _open: tuple[EngineConfig, Client] | None = None
 
@@ -97,7 +97,7 @@ class _Map:
         while waiting or self.given_out:
             if time.monotonic() - looked > _LOOK_SECONDS:
                 n_slots = self._look(patience)
-                n_wanted, looked = self.engine.n_workers or max(1, _AHEAD * n_slots), time.monotonic()
+                n_wanted, looked = self.engine.n_given_out(n_slots), time.monotonic()
             while waiting and len(self.given_out) < n_wanted:
                 self._give_out(waiting.popleft())
             try:
@@ -109,6 +109,8 @@ class _Map:
 
     def _look(self, patience: Patience) -> int:
         """The slots there are now; says so if there are none."""
+        if self.client.status != "running":
+            raise _lost(self.engine)
         try:
             n_slots = _n_slots(self.client, self.engine)
         except (OSError, RuntimeError, TimeoutError) as error:
@@ -229,6 +231,8 @@ def _connect(engine: EngineConfig) -> Client:
     elif engine.address is None:
         where = {"address": _own_cluster(engine)}
     try:
+        if engine.scheduler_file and not Path(engine.scheduler_file).is_file():
+            raise FileNotFoundError("no such file")  # Dask would wait for it for ever
         return Client(**where, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise ClusterError(
@@ -273,6 +277,6 @@ def _close() -> None:
         return
     client, _open = _open[1], None
     cluster = client.cluster
-    client.close(timeout=5)
+    client.close(timeout=2)
     if cluster is not None:
         cluster.close(timeout=10)

@@ -11,6 +11,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -33,7 +34,7 @@ except ImportError as error:
 __all__ = ["map_unordered", "n_jobs_at_once"]
 
 _LOOK_SECONDS = 1.0
-_AHEAD = 2  # jobs given out per slot: the next one is there when the first is done
+_LOOPBACK = ("127.", "localhost:")
 _N_RETRIES = 3
 _STORE_BYTES = 80_000_000  # near the least that Ray takes: jobs and records are small
 
@@ -88,7 +89,7 @@ class _Map:
         while waiting or self.given_out:
             n_slots = _n_slots(self.engine)
             patience.see(n_slots, lambda: _offer(self.engine))
-            n_wanted = self.engine.n_workers or max(1, _AHEAD * n_slots)
+            n_wanted = self.engine.n_given_out(n_slots)
             while waiting and len(self.given_out) < n_wanted:
                 job = waiting.popleft()
                 self.given_out[remote.remote(self.token, self.task, job)] = job
@@ -155,31 +156,33 @@ def _connect(engine: EngineConfig) -> None:
         return
     if _connected is not None:
         ray.shutdown()
-    quiet = {"logging_level": logging.WARNING, "log_to_driver": False, "configure_logging": False}
+    is_here = engine.address is None or engine.address.startswith(_LOOPBACK)
     try:
-        if engine.address:
-            ray.init(engine.address, **quiet)
-        else:
-            _start(engine, quiet)
+        with _on_loopback() if is_here else nullcontext():
+            ray.init(**_where(engine), logging_level=logging.WARNING, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        why = str(error.__cause__ or error).strip().splitlines()[-1]
         raise ClusterError(
-            f"No Ray cluster at {engine.address or 'this machine'}: {error}. Start one (`ray start --head "
-            "--node-ip-address=HOST`), or correct `engine.address`."
+            f"No Ray cluster at {engine.address or 'this machine'}: {why} Start one (`ray start --head "
+            "--node-ip-address=HOST`), or correct `engine.address`. If it wants a token, set RAY_AUTH_MODE=token and "
+            "give it the way Ray's documentation says."
         ) from error
     _connected = wanted
 
 
-def _start(engine: EngineConfig, quiet: dict[str, Any]) -> None:
-    """A node on this machine that only this machine reaches, without dashboard; its GPUs are found."""
-    # Ray has no public way to stay on the loopback interface on Linux; on macOS it does so by this constant.
-    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+def _where(engine: EngineConfig) -> dict[str, Any]:
+    """Arguments of ``ray.init``: an address, or a node on this machine without dashboard, whose GPUs Ray finds."""
+    if engine.address is not None:
+        return {"address": engine.address}
+    n_cpus = engine.n_jobs_at_once() * engine.n_threads_per_worker
+    return {"address": "local", "num_cpus": n_cpus, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Keep to the loopback interface: on Linux Ray otherwise takes the network's address, and all interfaces."""
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False  # there is no public way
     try:
-        ray.init(
-            "local",
-            num_cpus=engine.n_jobs_at_once() * engine.n_threads_per_worker,
-            object_store_memory=_STORE_BYTES,
-            include_dashboard=False,
-            **quiet,
-        )
+        yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
