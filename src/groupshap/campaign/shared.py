@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised whenever our code starts to give other numbers for the same settings
 _LIBRARIES = ("torch", "diffusers")
+_LATER: dict[str, Any] = {"ema_step_offset": 0}
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -89,5 +91,5 @@ def file_of(run: StoreRun, task_id: str, name: str) -> FileRef:
 
 
 def plain(config: BaseModel) -> dict[str, Any]:
-    """A config as it enters a fingerprint."""
-    return config.model_dump(mode="json")
+    """A config as it enters a fingerprint; later settings at their defaults are left out: older results stay valid."""
+    return {key: value for key, value in config.model_dump(mode="json").items() if _LATER.get(key, _ABSENT) != value}

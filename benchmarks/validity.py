@@ -1,0 +1,191 @@
+"""Is the credit right? Retrained games against ours, run for real and written to benchmarks/RESULTS.md.
+
+    python benchmarks/validity.py digits8      8 contributors, all 256 coalitions retrained twice, and sparsified
+    python benchmarks/validity.py avatars16    10 contributors: LDS of ours, the paper's recipe and every baseline
+    python benchmarks/validity.py planted      a noise contributor, a duplicate and a null contributor
+
+Each runs ``kedro run`` in copies of the project below ``--folder`` (a temporary folder by default). Given the same
+folder again, what is committed there is not computed again, so a killed benchmark goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from main_job import PROJECT, kedro_run, project_copy
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+GAMES = Path(__file__).parent / "games"
+
+
+def prepared(folder: Path) -> Path:
+    """A copy of the project whose results, if it has any, are kept and whose configuration is today's."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        return project_copy(folder)
+    shutil.copytree(PROJECT / "conf", folder / "conf", dirs_exist_ok=True)
+    return folder
+
+
+def markdown(table: pd.DataFrame, digits: int = 3) -> str:
+    """A table as Markdown; numbers rounded."""
+
+    def cell(value: object) -> str:
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+    rows = [table.columns.tolist(), ["---"] * table.shape[1], *table.to_numpy(dtype=object).tolist()]
+    return "\n".join("| " + " | ".join(cell(value) for value in row) + " |" for row in rows)
+
+
+def report(folder: Path, name: str) -> pd.DataFrame:
+    """A table of data/08_reporting."""
+    return pd.read_csv(folder / f"data/08_reporting/{name}.csv", keep_default_na=False, na_values=[""])
+
+
+def digits8(folder: Path) -> list[str]:
+    """Exact Shapley values of both games."""
+    project = prepared(folder / "digits8")
+    seconds = kedro_run(project, "--env", "digits8").seconds
+    seconds += kedro_run(project, "--env", "digits8", "--pipelines", "validation").seconds
+    GAMES.mkdir(exist_ok=True)
+    shutil.copy(project / "data/08_reporting/recorded_game.parquet", GAMES / "digits8.parquet")
+    fidelity = report(project, "fidelity")
+    kept = ["pearson_v", "spearman_v", "mae_v", "bias_v", "pearson_shapley", "spearman_shapley", "relative_l2_shapley"]
+    rows = fidelity[fidelity["measure"].isin([*kept, "cost_ratio"])]
+    shown = rows[["property", "measure", "value", "low", "high", "replicates", "ceiling", "ratio"]]
+    residual = report(project, "residual_influence")[["stage", "loss_included", "loss_excluded", "gap", "low", "high"]]
+    return [
+        f"Wall time of the last call: {seconds:.0f} s. Both games have all 256 coalitions, so these Shapley values are "
+        "exact; `replicates` is the measure between two single retrainings, `ceiling` what noise allows.",
+        "",
+        markdown(shown),
+        "",
+        "What the models still know of contributors they must not know (denoising loss):",
+        "",
+        markdown(residual, 4),
+    ]
+
+
+def avatars16(folder: Path) -> list[str]:
+    """LDS at alpha 0.5 of everything there is."""
+    ours, paper = prepared(folder / "avatars16"), prepared(folder / "avatars16_paper")
+    kedro_run(ours, "--env", "avatars16", "--pipelines", "__default__,baselines")
+    kedro_run(paper, "--env", "avatars16", "--pipelines", "data_grouping,base_training,pruning")
+    stages = "subset_finetune,property_eval,shapley_estimation"
+    kedro_run(paper, "--env", "avatars16_paper", "--pipelines", stages)
+    equal = equal_seconds(ours, paper)
+    rivals = {"paper": values_of(paper, folder / "paper.csv")}
+    kedro_run(paper, "--env", "avatars16_paper", "--pipelines", stages, "--params", f"subset_finetune.budget={equal}")
+    rivals["paper_equal_seconds"] = values_of(paper, folder / "paper_equal_seconds.csv")
+    override = ",".join(f"validation.rivals.{name}={path}" for name, path in rivals.items())
+    kedro_run(ours, "--env", "avatars16", "--pipelines", "validation", "--params", override)
+    lds, calibration = report(ours, "lds"), report(ours, "calibration")
+    table = lds[lds["n_contributors"] == 5].pivot(index="attribution", columns="property", values="lds")
+    ceilings = lds[lds["n_contributors"] == 5].drop_duplicates("property").set_index("property")
+    order = table.mean(axis=1).sort_values(ascending=False).index
+    scale = calibration[calibration["r_squared"].notna()]
+    return [
+        f"LDS (Spearman with the mean of {ceilings['n_replicates'].iloc[0]:g} retrainings) on "
+        f"{ceilings['n_coalitions'].min()} held-out coalitions of 5 of 10 contributors. The paper's recipe has 48 "
+        f"evaluations (`paper`), or as many as ours cost in seconds: {equal} (`paper_equal_seconds`).",
+        "",
+        markdown(table.loc[order].reset_index()),
+        "",
+        markdown(ceilings.reset_index()[["property", "replicate_spearman", "ceiling", "ceiling_low", "ceiling_high"]]),
+        "",
+        intervals(lds[lds["attribution"].isin(["groupshap", "paper", "paper_equal_seconds", "size", "random"])]),
+        "",
+        "What LDS cannot see: v(∅) + sum of values against retrained v(S), and leave-one-out effects of retraining.",
+        "",
+        markdown(scale[["attribution", "property", "r_squared", "slope", "bias", "loo_spearman"]]),
+    ]
+
+
+def intervals(lds: pd.DataFrame) -> str:
+    """Markdown of the rows at size 5 with their intervals."""
+    rows = lds[lds["n_contributors"] == 5]
+    return markdown(rows[["attribution", "property", "lds", "low", "high", "ratio"]])
+
+
+def equal_seconds(ours: Path, paper: Path) -> int:
+    """Evaluations of the paper's recipe for the seconds that ours took; at least the end points and ten more."""
+    totals, means = [], []
+    for folder in (ours, paper):
+        table = pd.read_csv(folder / "data/07_model_output/utilities.csv")
+        seconds = table["train_seconds"] + table["sample_seconds"]
+        totals.append(seconds.sum())
+        means.append(seconds.mean())
+    return max(12, int(totals[0] / means[1]))
+
+
+def values_of(folder: Path, file: Path) -> Path:
+    """A copy of a run's values, which the next run in the folder would overwrite."""
+    return Path(shutil.copy(folder / "data/08_reporting/shapley_values.csv", file))
+
+
+def planted(folder: Path) -> list[str]:
+    """Values of the three contributors that theory speaks about."""
+    project = prepared(folder / "planted")
+    seconds = kedro_run(project, "--env", "avatars16_planted").seconds
+    values = report(project, "shapley_values")
+    names = {
+        "noise": "Micah Lanier",
+        "duplicate": "The Visual Team",
+        "its original": "Lisa Wischofsky",
+        "null (unused)": "Pablo Stanley",
+    }
+    rows = []
+    for name in dict.fromkeys(values["property"]):
+        own = values[values["property"] == name].set_index("contributor")
+        others = own.drop(index=list(names.values()))["shapley_value"]
+        for role, contributor in names.items():
+            row = own.loc[contributor]
+            rows.append([name, role, row["shapley_value"], row["ci_low"], row["ci_high"], others.min(), others.max()])
+    columns = ["property", "planted", "value", "low", "high", "others' least", "others' largest"]
+    return [
+        f"Wall time {seconds:.0f} s, 64 evaluations.",
+        "",
+        markdown(pd.DataFrame(rows, columns=columns)),
+    ]
+
+
+def write_section(name: str, lines: list[str]) -> None:
+    """Replace one section of RESULTS.md."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Is the credit right?\n"
+    header = [
+        f"## {name}",
+        "",
+        f"Command: `python benchmarks/validity.py {name}`; machine: {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}; date: {datetime.now(UTC):%Y-%m-%d}.",
+        "",
+    ]
+    section = "\n".join([*header, *lines, ""])
+    pattern = re.compile(rf"^## {name}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    whole = pattern.sub(lambda _: section + "\n", text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
+    RESULTS.write_text(whole.rstrip() + "\n", encoding="utf-8")
+    print(section)
+
+
+def main() -> None:
+    """Run one and write its section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = {"digits8": digits8, "avatars16": avatars16, "planted": planted}
+    parser.add_argument("what", choices=what)
+    parser.add_argument("--folder", type=Path, default=None)
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="groupshap_validity_"))
+    print(f"Working in {folder}")
+    write_section(arguments.what, what[arguments.what](folder.resolve()))
+
+
+if __name__ == "__main__":
+    main()
