@@ -89,6 +89,18 @@ def test_price_decides_between_the_fidelities():
     assert len(nothing.expected_errors) == 1
 
 
+def test_no_coalition_is_measured_more_often_than_allowed():
+    wanted, utilities, cheap, cheap_utilities = _designs()
+    batch = next_evaluations(
+        wanted, utilities, cheap, cheap_utilities, seconds=[1.0, 2.0], n_evaluations=500, max_replicates=[1, 2]
+    )
+    rows = {0: [*cheap, *batch.of_level(0)], 1: [*wanted, *batch.of_level(1)]}
+    for level, most in ((0, 1), (1, 2)):
+        counts = np.unique(np.array(rows[level]), axis=0, return_counts=True)[1]
+        assert (counts == most).all(), "everything allowed was taken, and no more"
+        assert len(counts) == 64
+
+
 def test_bad_costs_are_refused():
     with pytest.raises(ValueError, match="one positive cost per design, 2 in all"):
         next_evaluations(*_designs(), seconds=[3.0])
@@ -96,3 +108,5 @@ def test_bad_costs_are_refused():
         next_evaluations(*_designs(), seconds=[0.0, 3.0])
     with pytest.raises(ValueError, match="`n_evaluations`"):
         next_evaluations(*_designs(), seconds=[1.0, 3.0], n_evaluations=0)
+    with pytest.raises(ValueError, match="`max_replicates` to hold 2 numbers"):
+        next_evaluations(*_designs(), seconds=[1.0, 3.0], max_replicates=[1])

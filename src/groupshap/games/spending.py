@@ -16,7 +16,7 @@ When not: fewer rows than a fit needs. Begin with plans of some eight rows of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from groupshap.games.coalitions import all_coalitions
 from groupshap.games.evaluations import Evaluations
 from groupshap.games.sampling import plan_coalitions
 from groupshap.games.subset_kernel import NOISE
-from groupshap.games.two_fidelity import levels_of
+from groupshap.games.two_fidelity import levels_of, thinned
 from groupshap.games.two_fidelity_calibration import DELTA_STEP, directions_of_last_level
 from groupshap.games.two_fidelity_fit import fit_levels
 from groupshap.games.two_fidelity_model import CoKriging, condition_levels
@@ -72,6 +72,7 @@ class Candidates:
         covariance: (C, C) float64 of the noise-free utilities.
         with_values: (C, n_players) float64, their covariance with the Shapley values.
         trace: of the covariance of the values before anything is measured.
+        left: (C,) float64, how often each may still be measured; None: any number of times.
     """
 
     masks: CoalitionMatrix
@@ -81,6 +82,7 @@ class Candidates:
     covariance: FloatArray
     with_values: FloatArray
     trace: float
+    left: FloatArray | None = None
 
 
 def next_evaluations(
@@ -92,6 +94,7 @@ def next_evaluations(
     seconds: Sequence[float],
     n_evaluations: int = 8,
     budget_seconds: float = float("inf"),
+    max_replicates: Sequence[int] | None = None,
     n_candidates: int = 256,
     seed: int = 0,
 ) -> NextEvaluations:
@@ -105,6 +108,8 @@ def next_evaluations(
         seconds: cost of one evaluation of each design, cheap ones first, the wanted game last.
         n_evaluations: size of the batch, for example twice the number of workers.
         budget_seconds: the batch costs no more than this; it is shorter, or empty, where nothing affordable is left.
+        max_replicates: evaluations allowed per coalition in each design, in the order of ``seconds``: 1 where another
+            seed would give the same number, as with recorded runs; None: any number.
         n_candidates: random coalitions per design to choose from (all 2**n where they are fewer).
         seed: root of the candidates; the choice is the same for the same rows and seed.
 
@@ -113,9 +118,11 @@ def next_evaluations(
     """
     levels = levels_of(coalitions, utilities, cheap_coalitions, cheap_utilities)
     costs = _checked_costs(seconds, len(levels), n_evaluations)
-    stages = fit_levels(levels)
+    stages = fit_levels([*thinned(levels[:-1], len(levels[-1].masks)), levels[-1]])
     masks, numbers = _pool(levels, n_candidates, seed)
     candidates = _candidates(stages, levels[-1], masks, numbers, costs)
+    if max_replicates is not None:
+        candidates = replace(candidates, left=_left(levels, masks, numbers, max_replicates))
     return _greedy(candidates, n_evaluations, budget_seconds, stages[-1].unit)
 
 
@@ -146,6 +153,28 @@ def _pool(levels: list[Evaluations], n_candidates: int, seed: int) -> tuple[Coal
     return np.vstack(pools), np.repeat(np.arange(len(levels)), [len(pool) for pool in pools])
 
 
+def _left(
+    levels: list[Evaluations],
+    masks: CoalitionMatrix,
+    numbers: npt.NDArray[np.int64],
+    max_replicates: Sequence[int],
+) -> FloatArray:
+    """(C,) float64: allowed minus measured evaluations of each candidate.
+
+    Raises:
+        ValueError: not one whole number per design.
+    """
+    if len(max_replicates) != len(levels) or min(max_replicates) < 1:
+        raise ValueError(f"Expected `max_replicates` to hold {len(levels)} numbers ≥ 1, got {list(max_replicates)}.")
+    measured = {
+        (number, mask.tobytes()): count
+        for number, level in enumerate(levels)
+        for mask, count in zip(level.masks, level.replicates, strict=True)
+    }
+    done = [measured.get((number, mask.tobytes()), 0.0) for number, mask in zip(numbers.tolist(), masks, strict=True)]
+    return np.asarray(max_replicates, dtype=np.float64)[numbers] - np.array(done)
+
+
 def _candidates(
     stages: list[CoKriging],
     wanted: Evaluations,
@@ -174,18 +203,21 @@ def _candidates(
 def _greedy(candidates: Candidates, n_evaluations: int, budget_seconds: float, unit: float) -> NextEvaluations:
     """Take the largest reduction of the trace per second, update, and so on."""
     covariance, with_values = candidates.covariance.copy(), candidates.with_values.copy()
-    left, trace, chosen = budget_seconds, candidates.trace, []
+    seconds_left, trace, chosen = budget_seconds, candidates.trace, []
+    allowed = np.full(len(covariance), np.inf) if candidates.left is None else candidates.left.copy()
     n = candidates.masks.shape[1]
     errors = [unit * np.sqrt(max(trace, 0.0) / n)]
     while len(chosen) < n_evaluations:
         variance = np.maximum(np.diag(covariance), 0.0) + candidates.noise
         reduction = (with_values**2).sum(axis=1) / variance
-        per_second = np.where(candidates.seconds <= left, reduction / candidates.seconds, -np.inf)
+        possible = (candidates.seconds <= seconds_left) & (allowed >= 1.0)
+        per_second = np.where(possible, reduction / candidates.seconds, -np.inf)
         best = int(per_second.argmax())
         if not np.isfinite(per_second[best]):
             break
         chosen.append(best)
-        left -= candidates.seconds[best]
+        seconds_left -= candidates.seconds[best]
+        allowed[best] -= 1.0
         trace -= float(reduction[best])
         errors.append(unit * np.sqrt(max(trace, 0.0) / n))
         column, row = covariance[:, best].copy(), with_values[best].copy()

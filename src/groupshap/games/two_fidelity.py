@@ -29,7 +29,7 @@ from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities, check_player_names
 from groupshap.games.uncertainty import noise_from_replicates
 
-__all__ = ["estimate_two_fidelity", "levels_of"]
+__all__ = ["estimate_two_fidelity", "levels_of", "thinned"]
 
 NAME = "two_fidelity"
 MIN_WANTED_INTERIOR = 4
@@ -98,7 +98,7 @@ def estimate_two_fidelity(
     kept = [level for level in cheap if not level.is_constant]
     comparison, stages = _reason_to_stay_single(wanted, kept), []
     if comparison is None:
-        stages = fit_levels([*_thinned(kept, len(wanted.masks)), wanted])
+        stages = fit_levels([*thinned(kept, len(wanted.masks)), wanted])
         comparison = _compared(stages[-1], wanted, resolved_law(wanted, law))
     remarks = _common_remarks(cheap, kept, comparison)
     if stages:
@@ -167,7 +167,7 @@ def _require_enough(levels: list[Evaluations], names: list[str]) -> None:
             )
 
 
-def _thinned(cheap: list[Evaluations], n_wanted: int) -> list[Evaluations]:
+def thinned(cheap: list[Evaluations], n_wanted: int) -> list[Evaluations]:
     """Cheap rows spread over all sizes, so that all levels together stay within 3000 rows."""
     share = (MAX_PROCESS_ROWS - n_wanted) // len(cheap)
     return [level.spread(share) for level in cheap]
