@@ -149,7 +149,7 @@ class TrackingHooks:
         if report and _is_made_by(pipeline, report) and report in catalog and catalog.exists(report):
             files = _picture_files(catalog[report])
             self._tracker.log_files(files, None)
-            if fingerprint is not None:
+            if fingerprint is not None and not self._makes_values(pipeline):
                 self._tracker.log_to_origin(files, fingerprint)
 
     def _describe(self, pipeline: Pipeline, catalog: DataCatalog) -> str | None:
@@ -157,13 +157,16 @@ class TrackingHooks:
         findings = self._findings(pipeline, catalog)
         fingerprint = None
         if findings.utilities is not None:
-            made_values = self._config.values_dataset and _is_made_by(pipeline, self._config.values_dataset)
-            tags = {**_measured_tags(findings.utilities), "estimates_values": "yes" if made_values else "no"}
+            estimates = "yes" if self._makes_values(pipeline) else "no"
+            tags = {**_measured_tags(findings.utilities), "estimates_values": estimates}
             fingerprint = tags["fingerprint"]
             self._tracker.set_tags(tags)
         self._tracker.log_metrics({**findings.metrics(), "seconds": time.monotonic() - self._start})
         self._tracker.describe(lambda experiment_id: describe_run(findings, experiment_id, fingerprint))
         return fingerprint
+
+    def _makes_values(self, pipeline: Pipeline) -> bool:
+        return self._config.values_dataset is not None and _is_made_by(pipeline, self._config.values_dataset)
 
     def _findings(self, pipeline: Pipeline, catalog: DataCatalog) -> Findings:
         """The tables of this run, as far as it made or read them."""

@@ -219,9 +219,8 @@ class MlflowTracker(NullTracker):
                 [self._experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1
             )
             for run in newest:
-                if run.info.run_id != self._run_id:
-                    for path in paths:
-                        self._client.log_artifact(run.info.run_id, str(path))
+                for path in paths:
+                    self._client.log_artifact(run.info.run_id, str(path))
 
     def register_model(self, name: str, path: Path, sha256: str, tags: Mapping[str, str]) -> None:
         """A version of the registered model ``name``, unless one with these bytes is there already."""
