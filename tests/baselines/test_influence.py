@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 TINY = ModelConfig(block_out_channels=(4, 8), norm_num_groups=2, mid_attention=True, attention_head_dim=4)
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
 SETTINGS = GradientSettings(
-    root_seed=3, projection=Projection(None, 0), n_timesteps=2, n_at_once=4, memory_bytes=10**8, device=CPU
+    root_seed=3, projection=Projection(None, 0), n_timesteps=2, n_pairs_at_once=8, memory_bytes=10**8, device=CPU
 )
 
 
@@ -92,7 +92,7 @@ def test_gradients_of_each_image_are_those_of_a_loop_over_autograd(prediction):
     assert found.losses.shape == (9, 2)
 
 
-@pytest.mark.parametrize("change", [{"n_at_once": 1}, {"n_at_once": 64}, {"memory_bytes": 1}])
+@pytest.mark.parametrize("change", [{"n_pairs_at_once": 1}, {"n_pairs_at_once": 64}, {"memory_bytes": 1}])
 def test_how_many_images_are_taken_at_once_changes_nothing(change):
     family, model = unet()
     settings = replace(SETTINGS, projection=Projection(16, 0))

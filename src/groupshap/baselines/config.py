@@ -41,11 +41,14 @@ class BaselinesConfig(BaseModel):
         description="Path of a CLIP vision model with projection, safetensors with the names of transformers; None: "
         "CLIP similarity is not defined.",
     )
-    n_images_at_once: int = Field(
-        default=32, ge=1, le=65_536, description="Images differentiated together: speed and memory, no number."
+    n_pairs_at_once: int = Field(
+        default=64,
+        ge=1,
+        le=1_000_000,
+        description="(image, timestep) pairs differentiated together; changes no number.",
     )
     memory_mib: int = Field(
-        default=256, ge=1, le=1_048_576, description="Of the per-image gradients waiting for their projection."
+        default=256, ge=1, le=1_048_576, description="Of the per-image gradients that wait for their projection."
     )
     n_threads: int = Field(default=1, ge=1, le=1024, description="Threads (CPU).")
 

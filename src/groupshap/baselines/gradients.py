@@ -34,15 +34,15 @@ class GradientSettings:
         root_seed: Root of the noise's addresses.
         projection: Applied to every gradient.
         n_timesteps: (timestep, noise) pairs per image.
-        n_at_once: Images differentiated together.
-        memory_bytes: Of the gradients that wait for their projection; at least one image's are kept whatever it says.
+        n_pairs_at_once: (image, timestep) pairs differentiated together, at least those of one image.
+        memory_bytes: Of the gradients that wait for their projection, at least those of one image.
         device: Where it runs.
     """
 
     root_seed: int
     projection: Projection
     n_timesteps: int
-    n_at_once: int
+    n_pairs_at_once: int
     memory_bytes: int
     device: torch.device
 
@@ -104,8 +104,9 @@ class DenoisingOutputs:
         losses = (prediction - target).square().flatten(1).mean(dim=1)
         return torch.stack([losses.mean(), predicted_noise.square().mean()]), losses
 
-    def gradients(self, clean: Tensor, noise: Tensor, n_at_once: int) -> tuple[dict[str, Tensor], Tensor]:
+    def gradients(self, clean: Tensor, noise: Tensor, n_pairs_at_once: int) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients by parameter (n, 2, *shape) and losses (n, n_timesteps) of n images (n, n_timesteps, ...)."""
+        n_at_once = max(1, n_pairs_at_once // len(self._timesteps))
         per_image = vmap(jacrev(self, has_aux=True), in_dims=(None, 0, 0), chunk_size=n_at_once)
         with sdpa_kernel(SDPBackend.MATH):  # the fused attentions have no rule for vmap: one image after the other
             return per_image(self.parameters, clean, noise)
@@ -153,7 +154,7 @@ def projected_gradients(
     with progress(label, n_images, unit="image") as bar:
         for clean, noise in batches:
             at = (clean.to(settings.device), noise.to(settings.device))
-            gradients, losses = outputs.gradients(*at, settings.n_at_once)
+            gradients, losses = outputs.gradients(*at, settings.n_pairs_at_once)
             rows = {name: gradient.flatten(0, 1) for name, gradient in gradients.items()}
             projected = settings.projection(rows).unflatten(0, (-1, 2))
             found.append([part.cpu().numpy() for part in (projected[:, 0], projected[:, 1], losses.detach())])
@@ -162,9 +163,9 @@ def projected_gradients(
 
 
 def n_per_projection(parameters: dict[str, Tensor], memory_bytes: int) -> int:
-    """Images whose gradients of two outputs fit into the memory; at least one."""
+    """Images whose gradients fit into the memory, at least one: of two outputs, and twice while chunks are joined."""
     n_parameters = sum(parameter.numel() for parameter in parameters.values())
-    return max(1, memory_bytes // (2 * 4 * n_parameters))
+    return max(1, memory_bytes // (2 * 2 * 4 * n_parameters))
 
 
 def addressed_noise(addresses: Sequence[tuple[int | str, ...]], shape: tuple[int, ...], root_seed: int) -> Tensor:

@@ -122,7 +122,7 @@ class Run:
             root_seed=self.root_seed,
             projection=Projection(self.config.projection_dim, self.root_seed),
             n_timesteps=self.config.n_timesteps,
-            n_at_once=self.config.n_images_at_once,
+            n_pairs_at_once=self.config.n_pairs_at_once,
             memory_bytes=self.config.memory_mib * 2**20,
             device=resolve_device(self.device),
         )
