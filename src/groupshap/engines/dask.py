@@ -68,7 +68,7 @@ def map_unordered(fn: JobFunction, jobs: Sequence[Job], engine: EngineConfig) ->
 def n_jobs_at_once(engine: EngineConfig) -> int:
     """Slots of the cluster for such jobs, at least 1; batch jobs that still wait count."""
     if engine.jobqueue is not None:
-        return engine.jobqueue.n_jobs * int(engine.jobqueue.options.get("processes", 1))
+        return engine.jobqueue.n_jobs * int(engine.jobqueue.options.get("cores", 1))
     return max(1, _n_slots(_client(engine), engine))
 
 
