@@ -208,6 +208,8 @@ def adaptive_designs(pair: Pair, budgets: list[float], seed: int) -> Iterator[tu
             values, spent = pair.wanted.measure(wanted, seed)
             cheap_values, cheap_spent = pair.cheap.measure(cheap, seed)
             left = budget - spent.sum() - cheap_spent.sum()
+            if left < min(pair.costs):
+                break
             batch = next_evaluations(
                 wanted,
                 values,

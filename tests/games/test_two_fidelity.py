@@ -17,6 +17,12 @@ from groupshap.games import (
 from groupshap.games.evaluations import collapse
 from groupshap.games.exact import shapley_coefficients
 from groupshap.games.subset_gp import PRIOR_MEAN, PRIOR_SD
+from groupshap.games.two_fidelity_calibration import (
+    DELTA_STEP,
+    _last_level_twice,
+    _posterior_directions,
+    parameter_sensitivities,
+)
 from groupshap.games.two_fidelity_fit import fit_levels, level_data, level_objective
 from groupshap.games.two_fidelity_model import Rows, condition_levels
 
@@ -102,6 +108,26 @@ def test_the_gradient_of_the_level_likelihood_equals_differences():
         for move in 1e-5 * np.eye(len(parameters))
     ]
     np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5)
+
+
+def test_sensitivities_to_the_parameters_equal_refits_of_the_joint_process():
+    (coalitions, utilities, cheap, cheap_utilities), _ = _data(5, 12, 24, seed=2)
+    wanted = collapse(coalitions, utilities)
+    lower = [collapse(cheap, cheap_utilities), collapse(cheap[:14], 0.4 * cheap_utilities[:14])]
+    stages = fit_levels([*lower, wanted])
+    below, model = stages[-2:]
+    masks = np.vstack([all_coalitions(5)[3:9]] * 3)
+    levels = np.repeat([0, 1, 2], 6)
+    of_utilities, of_values = parameter_sensitivities(below, model, wanted, masks, levels)
+    data, _, parameters = _last_level_twice(below, model, wanted)
+    axes = _posterior_directions(parameters, data)
+    mean, values = model.posterior(masks, levels)[0], model.shapley()[0]
+    for axis, change, of_value in zip(axes, of_utilities, of_values, strict=True):
+        moved = parameters + DELTA_STEP * axis
+        thetas, rhos = np.vstack([model.thetas[:-1], moved[1:]]), np.append(model.rhos[:-1], moved[0] * data.ratio)
+        refit = condition_levels(model.rows, thetas, rhos, model.scales)
+        np.testing.assert_allclose(DELTA_STEP * change, refit.posterior(masks, levels)[0] - mean, atol=1e-7)
+        np.testing.assert_allclose(DELTA_STEP * model.unit * of_value, refit.shapley()[0] - values, atol=1e-7)
 
 
 def test_a_few_wanted_rows_with_cheap_ones_beat_either_alone():

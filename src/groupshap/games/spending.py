@@ -26,9 +26,9 @@ from groupshap.games.evaluations import Evaluations
 from groupshap.games.sampling import plan_coalitions
 from groupshap.games.subset_kernel import NOISE
 from groupshap.games.two_fidelity import levels_of, thinned
-from groupshap.games.two_fidelity_calibration import DELTA_STEP, directions_of_last_level
+from groupshap.games.two_fidelity_calibration import parameter_sensitivities
 from groupshap.games.two_fidelity_fit import fit_levels
-from groupshap.games.two_fidelity_model import CoKriging, condition_levels
+from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 from groupshap.seeds import seed_for
 
@@ -184,18 +184,12 @@ def _candidates(
 ) -> Candidates:
     """Posterior covariances, what uncertain ρ and θ add to them included."""
     model = stages[-1]
-    mean, covariance, with_values = model.posterior(masks, levels)
-    values, of_values = model.shapley()
-    trace = float(np.trace(of_values)) / model.unit**2
-    for rho, theta in directions_of_last_level(stages[-2], model, wanted):
-        moved = condition_levels(
-            model.rows, np.vstack([model.thetas[:-1], theta]), np.append(model.rhos[:-1], rho), model.scales
-        )
-        change = (moved.covariance_with_rows(masks, levels) @ moved.omega - mean) / DELTA_STEP
-        of_shapley = (moved.shapley_operator().T @ moved.omega - values / model.unit) / DELTA_STEP
-        covariance += np.outer(change, change)
-        with_values += np.outer(change, of_shapley)
-        trace += float(of_shapley @ of_shapley)
+    _, covariance, with_values = model.posterior(masks, levels)
+    trace = float(np.trace(model.shapley()[1])) / model.unit**2
+    of_utilities, of_values = parameter_sensitivities(stages[-2], model, wanted, masks, levels)
+    covariance += of_utilities.T @ of_utilities
+    with_values += of_utilities.T @ of_values
+    trace += float(np.vdot(of_values, of_values))
     noise = np.exp(model.thetas[:, NOISE])[levels]
     return Candidates(masks, levels, noise, costs[levels], covariance, with_values, trace)
 

@@ -14,12 +14,12 @@ import scipy
 
 from groupshap.games.evaluations import Evaluations
 from groupshap.games.subset_gp import JITTER, PRIOR_SD, centred_prior_trace, noise_of_rows, search_rows
-from groupshap.games.subset_kernel import components, response
+from groupshap.games.subset_kernel import components, geometry, response
 from groupshap.games.two_fidelity_fit import LevelData, level_data, level_objective
 from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray
 
-__all__ = ["directions_of_last_level", "influence_inflation_of_levels", "parameter_uncertainty"]
+__all__ = ["influence_inflation_of_levels", "parameter_sensitivities", "parameter_uncertainty"]
 
 MIN_FREEDOM = 4.0
 HESSIAN_STEP = 1e-3
@@ -59,10 +59,7 @@ def parameter_uncertainty(
         A factor ≥ 1 for the posterior covariance, the covariance (n, n) of its mean, and the standard deviation of ρ
         relative to ρ.
     """
-    n_rows = len(evaluations.masks)
-    data, parameters = _last_level(below, model, evaluations, np.arange(n_rows))
-    searched = search_rows(n_rows)
-    curved = data if len(searched) == n_rows else _last_level(below, model, evaluations, searched, data.ratio)[0]
+    data, curved, parameters = _last_level_twice(below, model, evaluations)
     directions = _posterior_directions(parameters, curved)
     values = _values_below(below, evaluations.masks, data.ratio)
     centre, trace = _moments(parameters, data, evaluations.masks, values)
@@ -93,9 +90,7 @@ def _moments(
     """Posterior mean (n,) of φ of the last level and trace of its centred covariance, at any ρ and θ."""
     rho, theta = parameters[0], parameters[1:]
     mean_below, trace_below, operator_below = below
-    covariance = sum(components(theta, data.shape)) + rho**2 * data.below_covariance
-    covariance[np.diag_indices_from(covariance)] += noise_of_rows(theta, data.replicates) + JITTER
-    factor = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
+    factor = _factor(parameters, data)
     n, sizes = masks.shape[1], masks.sum(axis=1)
     inside, outside = response(theta, n)
     operator = rho**2 * operator_below + np.where(masks, inside[sizes][:, None], outside[sizes][:, None])
@@ -107,13 +102,55 @@ def _moments(
     return mean, trace
 
 
-def directions_of_last_level(
+def parameter_sensitivities(
+    below: CoKriging,
+    model: CoKriging,
+    evaluations: Evaluations,
+    masks: CoalitionMatrix,
+    levels: npt.NDArray[np.int64],
+) -> tuple[FloatArray, FloatArray]:
+    """How posterior means move with ρ and θ of the last level, per standard deviation along each Laplace axis.
+
+    Args:
+        below: the stage before the last.
+        model: the last stage.
+        evaluations: rows of the last level.
+        masks: (C, n_players) bool, other coalitions.
+        levels: (C,) int64, the level at which each is looked at.
+
+    Returns:
+        (11, C) float64 for v_level(S) and (11, n_players) float64 for the values, both standardised.
+    """
+    data, curved, parameters = _last_level_twice(below, model, evaluations)
+    n_rows, top = len(evaluations.masks), levels == model.top
+    seen_below = np.append(np.full(n_rows, below.top), np.minimum(levels, below.top))
+    mean, covariance, _ = below.posterior(np.vstack([evaluations.masks, masks]), seen_below)
+    mean, cross = mean[n_rows:], covariance[n_rows:, :n_rows]
+    shape = geometry(masks[top], evaluations.masks)
+    values = _values_below(below, evaluations.masks, data.ratio)
+
+    def means(at: FloatArray) -> tuple[FloatArray, FloatArray]:
+        rho = at[0] * data.ratio
+        omega = scipy.linalg.cho_solve((_factor(at, data), True), data.standardised - at[0] * data.below_mean)
+        moved = mean + rho * (cross @ omega)
+        moved[top] = rho * moved[top] + sum(part @ omega for part in components(at[1:], shape))
+        return moved, _moments(at, data, evaluations.masks, values)[0]
+
+    centre = means(parameters)
+    moved = [means(parameters + DELTA_STEP * axis) for axis in _posterior_directions(parameters, curved)]
+    changes = [np.array([pair[part] - centre[part] for pair in moved]) / DELTA_STEP for part in (0, 1)]
+    return changes[0], changes[1]
+
+
+def _last_level_twice(
     below: CoKriging, model: CoKriging, evaluations: Evaluations
-) -> list[tuple[float, FloatArray]]:
-    """ρ and θ (10,) of the last level, moved by 0.3 standard deviations along each axis of their Laplace posterior."""
-    data, parameters = _last_level(below, model, evaluations, search_rows(len(evaluations.masks)))
-    moved = parameters + DELTA_STEP * _posterior_directions(parameters, data)
-    return [(float(row[0] * data.ratio), row[1:]) for row in moved]
+) -> tuple[LevelData, LevelData, FloatArray]:
+    """Data of all rows of the last level, of the rows of the search, and the fitted parameters (11,)."""
+    n_rows = len(evaluations.masks)
+    data, parameters = _last_level(below, model, evaluations, np.arange(n_rows))
+    searched = search_rows(n_rows)
+    curved = data if len(searched) == n_rows else _last_level(below, model, evaluations, searched, data.ratio)[0]
+    return data, curved, parameters
 
 
 def _last_level(
@@ -127,6 +164,13 @@ def _last_level(
     standardised = model.rows.standardised[model.rows.levels == model.top]
     data = level_data(below, evaluations, standardised, model.unit, rows, ratio)
     return data, np.concatenate([[model.rhos[-1] / data.ratio], model.thetas[-1]])
+
+
+def _factor(parameters: FloatArray, data: LevelData) -> FloatArray:
+    """Lower Cholesky factor of the covariance of the rows given the levels below."""
+    covariance = sum(components(parameters[1:], data.shape)) + parameters[0] ** 2 * data.below_covariance
+    covariance[np.diag_indices_from(covariance)] += noise_of_rows(parameters[1:], data.replicates) + JITTER
+    return scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
 
 
 def _posterior_directions(parameters: FloatArray, data: LevelData) -> FloatArray:
