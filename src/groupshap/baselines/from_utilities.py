@@ -20,9 +20,12 @@ from groupshap.games import (
 )
 from groupshap.members import short_name
 
-__all__ = ["FROM_UTILITIES", "values_from_utilities"]
+__all__ = ["FROM_UTILITIES", "SINGLE_CHANGES", "values_from_utilities"]
 
 FROM_UTILITIES = ("loo", "add_one_in", "banzhaf", "datamodel")
+
+SINGLE_CHANGES = ("loo", "add_one_in")
+"""Those that compare the empty or the grand coalition with its neighbours only."""
 
 _DESIGNS = {"loo": leave_one_out_coalitions, "add_one_in": add_one_in_coalitions}
 _N_NAMED = 10

@@ -27,7 +27,7 @@ from groupshap.baselines import similarity
 from groupshap.baselines.aggregation import FloatArray
 from groupshap.baselines.config import BaselinesConfig
 from groupshap.baselines.embeddings import EmbeddingNotAvailableError, resolve_embedding
-from groupshap.baselines.from_utilities import FROM_UTILITIES, values_from_utilities
+from groupshap.baselines.from_utilities import FROM_UTILITIES, SINGLE_CHANGES, values_from_utilities
 from groupshap.baselines.gradients import GradientFeatures, GradientSettings, gradients_of_images, image_digests
 from groupshap.baselines.influence import Influence, das_weights, influence_of
 from groupshap.baselines.journey import gradients_of_journeys
@@ -65,6 +65,7 @@ class Run:
         measuring: Sampler and properties.
         root_seed: Root of all draws.
         device: Where the model runs.
+        single_utilities: The coalitions that leave-one-out and add-one-in compare; None: those in ``utilities``.
         drawn_for: Per contributor, in the order of the players, what a conditional model draws under that contributor's
             condition; None: the model has no conditions.
     """
@@ -79,6 +80,7 @@ class Run:
     measuring: PropertyEvalConfig
     root_seed: int
     device: Device = "cpu"
+    single_utilities: pd.DataFrame | None = None
     drawn_for: Sequence[ImageArray] | None = None
 
     @cached_property
@@ -261,12 +263,15 @@ def _gradient_note(config: BaselinesConfig) -> str:
 
 
 def _add_from_utilities(tables: BaselineTables, run: Run) -> None:
-    coalitions, utilities = run.measured
-    rows = run.utilities[run.utilities["split"] == "estimation"]
-    spent = float(rows[list(SECONDS_COLUMNS)].to_numpy(dtype=np.float64).sum())
     for name in FROM_UTILITIES:
+        table = run.single_utilities if name in SINGLE_CHANGES and run.single_utilities is not None else run.utilities
+        coalitions, utilities = coalition_utilities(table, run.contributors)
+        rows = table[table["split"] == "estimation"]
+        spent = float(rows[list(SECONDS_COLUMNS)].to_numpy(dtype=np.float64).sum())
         try:
-            values, own = _timed(lambda name=name: values_from_utilities(name, coalitions, utilities, run.names))
+            values, own = _timed(
+                lambda name=name, c=coalitions, u=utilities: values_from_utilities(name, c, u, run.names)
+            )
         except ValueError as error:
             tables.add_undefined(name, f"not defined: {error}")
             continue

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from groupshap.baselines.config import BaselinesConfig
-from groupshap.engines.base import threads
+from groupshap.campaign.coalitions import ESTIMATION, plan_table
+from groupshap.campaign.shared import Campaign
+from groupshap.campaign.splits import make_and_measure
+from groupshap.engines.base import EngineConfig, threads
+from groupshap.games import add_one_in_coalitions, leave_one_out_coalitions
+from groupshap.image_pack import load_pack
+from groupshap.pipelines.validation.nodes import workshop
 from groupshap.store import FileRef
-from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed
+from groupshap.tasks.config import (
+    BaseTrainingConfig,
+    DeviceSetting,
+    PropertyEvalConfig,
+    RootSeed,
+    SubsetFinetuneConfig,
+)
 
-__all__ = ["attribute_by_baselines"]
+__all__ = ["attribute_by_baselines", "draw_single_coalitions", "measure_single_coalitions"]
+
+
+def draw_single_coalitions(contributors: pd.DataFrame, images: FileRef) -> pd.DataFrame:
+    """Nobody, everybody, all but one and one alone: what leave-one-out and add-one-in compare."""
+    masks = np.concatenate([leave_one_out_coalitions(len(contributors)), add_one_in_coalitions(len(contributors))])
+    return plan_table(np.unique(masks, axis=0), contributors, load_pack(images.path), ESTIMATION)
+
+
+def measure_single_coalitions(
+    *,
+    config: SubsetFinetuneConfig,
+    base: BaseTrainingConfig,
+    measuring: PropertyEvalConfig,
+    engine: EngineConfig,
+    root_seed: RootSeed,
+    device: DeviceSetting,
+    coalitions: pd.DataFrame,
+    images: FileRef,
+    **files: Any,
+) -> pd.DataFrame:
+    """Their utilities in the game that the values are fitted to."""
+    campaign = Campaign(images, root_seed.root, device.root, engine)
+    _, utilities = make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
+    return utilities
 
 
 def attribute_by_baselines(
@@ -19,6 +58,7 @@ def attribute_by_baselines(
     contributors: pd.DataFrame,
     property_directions: dict[str, bool],
     utilities: pd.DataFrame,
+    single_utilities: pd.DataFrame,
     config: BaselinesConfig,
     measuring: PropertyEvalConfig,
     root_seed: RootSeed,
@@ -26,7 +66,6 @@ def attribute_by_baselines(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every baseline per property and contributor, and a note on each."""
     from groupshap.baselines.survey import Run, survey
-    from groupshap.image_pack import load_pack
 
     run = Run(
         base_model=base_model.path,
@@ -35,6 +74,7 @@ def attribute_by_baselines(
         contributors=contributors,
         directions=property_directions,
         utilities=utilities,
+        single_utilities=single_utilities,
         config=config,
         measuring=measuring,
         root_seed=root_seed.root,

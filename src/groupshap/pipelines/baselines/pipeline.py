@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from groupshap.pipelines.baselines.nodes import attribute_by_baselines
+from groupshap.pipelines.baselines.nodes import (
+    attribute_by_baselines,
+    draw_single_coalitions,
+    measure_single_coalitions,
+)
+from groupshap.pipelines.validation.pipeline import INPUTS, PARAMETERS
 
 __all__ = ["create_pipeline"]
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """base_model, images, utilities → baseline_attributions, baseline_notes."""
+    """base_model, images, utilities → baseline_attributions, baseline_notes; 2n + 2 evaluations for two of them."""
     inputs = {
         "base_model": "base_model",
         "images": "images@file",
@@ -26,11 +31,26 @@ def create_pipeline(**_: object) -> Pipeline:
         "device": "params:device",
     }
     outputs = ["baseline_attributions", "baseline_notes"]
+    single = {"coalitions": "single_coalitions", "config": "params:subset_finetune", **INPUTS, **PARAMETERS}
     return Pipeline(
-        [Node(attribute_by_baselines, {**inputs, **parameters}, outputs, name="attribute_by_baselines")],
+        [
+            Node(
+                draw_single_coalitions,
+                ["contributors", "images@file"],
+                "single_coalitions",
+                name="draw_single_coalitions",
+            ),
+            Node(measure_single_coalitions, single, "single_utilities", name="measure_single_coalitions"),
+            Node(
+                attribute_by_baselines,
+                {"single_utilities": "single_utilities", **inputs, **parameters},
+                outputs,
+                name="attribute_by_baselines",
+            ),
+        ],
         namespace="baselines",
-        inputs=set(inputs.values()),
-        outputs=set(outputs),
-        parameters=set(parameters.values()),
+        inputs={*inputs.values(), *INPUTS.values()},
+        outputs={"single_coalitions", "single_utilities", *outputs},
+        parameters={*parameters.values(), *PARAMETERS.values(), "params:subset_finetune"},
         prefix_datasets_with_namespace=False,
     )
