@@ -122,10 +122,8 @@ def parameter_sensitivities(
         (11, C) float64 for v_level(S) and (11, n_players) float64 for the values, both standardised.
     """
     data, curved, parameters = _last_level_twice(below, model, evaluations)
-    n_rows, top = len(evaluations.masks), levels == model.top
-    seen_below = np.append(np.full(n_rows, below.top), np.minimum(levels, below.top))
-    mean, covariance, _ = below.posterior(np.vstack([evaluations.masks, masks]), seen_below)
-    mean, cross = mean[n_rows:], covariance[n_rows:, :n_rows]
+    top, rows_below = levels == model.top, np.full(len(evaluations.masks), below.top)
+    mean, cross = below.cross_posterior(masks, np.minimum(levels, below.top), evaluations.masks, rows_below)
     shape = geometry(masks[top], evaluations.masks)
     values = _values_below(below, evaluations.masks, data.ratio)
 

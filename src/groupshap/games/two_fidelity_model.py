@@ -129,6 +129,19 @@ class CoKriging:
         with_values = _operator(self.thetas, self.rhos, masks, levels) - whitened.T @ operator
         return cross @ self.omega, covariance, with_values
 
+    def cross_posterior(
+        self,
+        masks: CoalitionMatrix,
+        levels: npt.NDArray[np.int64],
+        others: CoalitionMatrix,
+        other_levels: npt.NDArray[np.int64],
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mean (m,) of v_level(S) and its covariance (m, m') with v_level'(T) of others, in standardised units."""
+        cross, other_cross = self.covariance_with_rows(masks, levels), self.covariance_with_rows(others, other_levels)
+        weights = scipy.linalg.cho_solve((self.factor, True), other_cross.T, check_finite=False)
+        covariance = _prior(self.thetas, self.rhos, masks, levels, others, other_levels) - cross @ weights
+        return cross @ self.omega, covariance
+
     def predict(self, coalitions: CoalitionMatrix, level: int | None = None) -> FloatArray:
         """(m,) float64: posterior mean of v at ``level`` (None: the top) for (m, n_players) bool ``coalitions``."""
         level = self.top if level is None else level
