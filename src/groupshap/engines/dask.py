@@ -202,6 +202,8 @@ def _quiet() -> None:
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
     for library in map(logging.getLogger, names):
         library.setLevel(max(library.level, logging.WARNING))
+    # A lost scheduler is one error of ours; the client would add forty lines about it.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
 
 
 def _client(engine: EngineConfig) -> Client:
