@@ -166,7 +166,7 @@ def test_tables_of_another_run_are_refused(run):
         survey(replace(run, directions={"colourfulness": True}))
 
 
-def test_the_pipeline_writes_both_tables(run, tables):
+def test_the_node_writes_both_tables(run, tables):
     inputs = {
         "base_model": FileRef.of(run.base_model),
         "images@file": FileRef.of(run.base_model.with_name("images.safetensors")),
@@ -174,12 +174,13 @@ def test_the_pipeline_writes_both_tables(run, tables):
         "contributors": run.contributors,
         "property_directions": DIRECTIONS,
         "utilities": run.utilities,
+        "single_utilities": run.utilities,
         "params:baselines": CONFIG,
         "params:property_eval": MEASURING,
         "params:root_seed": RootSeed(0),
         "params:device": DeviceSetting("cpu"),
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
-    outputs = SequentialRunner().run(create_pipeline(), catalog)
+    outputs = SequentialRunner().run(create_pipeline().only_nodes("baselines.attribute_by_baselines"), catalog)
     pd.testing.assert_frame_equal(outputs["baseline_attributions"].load(), tables[0])
     assert set(outputs) == {"baseline_attributions", "baseline_notes"}
