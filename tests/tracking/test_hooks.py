@@ -10,11 +10,12 @@ import sys
 import pandas as pd
 import pytest
 from kedro.pipeline import Node, Pipeline
-from tiny_project import CATALOG, MLFLOW_YML, Project, measured, pipeline_of
+from tiny_project import CATALOG, MLFLOW_YML, Project, measured, pipeline_of, utilities_of
 
 from groupshap.members import join_members, split_members
 from groupshap.store import sha256_of_file
 from groupshap.tracking import TrackingError, writer
+from groupshap.tracking.description import Findings, describe_run
 from groupshap.tracking.names import child_name, child_tags, flat_parameters
 
 
@@ -84,6 +85,16 @@ def test_the_description_names_the_best_coalition_first_and_whose_it_is(project)
     assert "| 007 +1.67 [+1.47, +1.87] | 25 %, not converged |" in note
     child = next(run for run in project.runs("coalition") if run.data.metrics["n_contributors"] == 3)
     assert r"**3 contributors**: Ashley \<b\>Seo\</b\>, Lisa \| Co, DiceBear." in child.data.tags["mlflow.note.content"]
+
+
+def test_nobody_is_no_answer_to_whose_coalition_is_the_best():
+    table = utilities_of(measured())
+    table.loc[0, "diversity"] = 7.0
+    findings = Findings(utilities=table, directions={"frechet": False, "diversity": True})
+    _, frechet, diversity = [line for line in describe_run(findings, "1", "ab12").splitlines() if line][:3]
+    assert "nobody" not in frechet
+    assert "**diversity** 0.9, estimation · 3 of 5: " in diversity
+    assert diversity.endswith("; noise, from the untrained model of nobody, has 7")
 
 
 def test_every_row_is_a_child_with_metrics_and_tags(project):

@@ -54,10 +54,10 @@ class Findings:
 def describe_experiment(experiment_id: str) -> str:
     """Where to click, for someone who opens the experiment's page for the first time."""
     return (
-        "**Who gets how much credit for what a diffusion model generates?** One run per `kedro run`; below it one run "
-        f"per measured coalition of contributors ({_coalitions_link(experiment_id, 'all of them')}). Open a run for "
-        "its summary. *Sort* takes a property and shows its column; the description of a coalition's run names its "
-        "contributors."
+        f"**Who gets how much credit for what a diffusion model generates?** One run per `kedro run` "
+        f"([table of runs]({_table(experiment_id)}); this page may open on another); below it one run per measured "
+        f"coalition of contributors ({_coalitions_link(experiment_id, 'all of them')}). Open a run for its summary. "
+        "*Sort* takes a property and shows its column; the description of a coalition's run names its contributors."
     )
 
 
@@ -127,21 +127,33 @@ def _error(row: Mapping[str, Any]) -> str:
 def _coalitions_part(
     utilities: pd.DataFrame, directions: Mapping[str, bool], experiment_id: str, fingerprint: str
 ) -> str:
-    """The best coalition per property and its members, with a link to all of them in that order."""
+    """The best coalition per property that has any members, and they; with a link to all of them in that order."""
     n_contributors = int(utilities["n_contributors"].max())
     lines = [f"**Best of {len(utilities)} measured coalitions**", ""]
     for name in property_columns(utilities):
         if name not in directions:
             continue
-        best = utilities.loc[utilities[name].idxmax() if directions[name] else utilities[name].idxmin()]
+        best = _best(utilities[utilities["n_contributors"] > 0], name, directions[name])
         link = _coalitions_link(experiment_id, "all, best first", fingerprint, name, ascending=not directions[name])
         members = ", ".join(_name(member) for member in split_members(best["members"])[:8]) or "nobody"
         more = f", and {best['n_contributors'] - 8} more" if best["n_contributors"] > 8 else ""
         lines.append(
             f"- **{name}** {best[name]:.4g}, {best['split']} · {best['n_contributors']} of {n_contributors}: "
-            f"{members}{more} ({link})"
+            f"{members}{more} ({link}){_nobody(utilities, name, best, directions[name])}"
         )
     return "\n".join(lines)
+
+
+def _best(utilities: pd.DataFrame, name: str, higher_is_better: bool) -> pd.Series:
+    return utilities.loc[utilities[name].idxmax() if higher_is_better else utilities[name].idxmin()]
+
+
+def _nobody(utilities: pd.DataFrame, name: str, best: pd.Series, higher_is_better: bool) -> str:
+    """A remark where the untrained model behind the empty coalition does better than all of them."""
+    over_all = _best(utilities, name, higher_is_better)
+    if over_all[name] == best[name]:
+        return ""
+    return f"; noise, from the untrained model of nobody, has {over_all[name]:.4g}"
 
 
 def _queries_part(properties: list[str], directions: Mapping[str, bool], fingerprint: str) -> str:
@@ -180,8 +192,12 @@ def _coalitions_link(
     order = (
         f"&orderByKey={quote(f'metrics.`{sort_by}`')}&orderByAsc={'true' if ascending else 'false'}" if sort_by else ""
     )
-    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    return f"[{text}]({page}&searchFilter={quote(search)}{order})"
+    return f"[{text}]({_table(experiment_id)}&searchFilter={quote(search)}{order})"
+
+
+def _table(experiment_id: str) -> str:
+    """MLflow's table of runs; without the second half it opens on pages for language models."""
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def _name(name: str) -> str:

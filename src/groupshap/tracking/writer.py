@@ -234,8 +234,8 @@ class MlflowTracker(NullTracker):
             return
         with self._keep_going("the end of the run"):
             self._client.set_terminated(self._run_id, status)
-            page = f"#/experiments/{self._experiment_id}/runs/{self._run_id}"
-            logger.info("MLflow: %s (%s)", page, _how_to_open(self._uri))
+            page = f"#/experiments/{self._experiment_id}/runs/{self._run_id}?workflowType=machine_learning"
+            logger.info("MLflow: %s", _how_to_open(self._uri, page))
         self._run_id = None
 
     @contextmanager
@@ -267,9 +267,11 @@ def load_mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:
     return MlflowClient, (MlflowException, OSError)
 
 
-def _how_to_open(uri: str) -> str:
-    """What to do for a browser to show the store."""
-    return masked(uri) if uri.startswith("http") else f"mlflow server --backend-store-uri {masked(uri)}"
+def _how_to_open(uri: str, page: str) -> str:
+    """The address of a page of a server, or how to start one and its usual address."""
+    if uri.startswith("http"):
+        return f"{masked(uri).rstrip('/')}/{page}"
+    return f"http://127.0.0.1:5000/{page} once this runs: mlflow server --backend-store-uri {masked(uri)}"
 
 
 def _metrics(values: Mapping[str, float]) -> list[Any]:

@@ -64,6 +64,15 @@
   const say = (figure, text) => { figure.querySelector(".readout").textContent = text; };
   const better = (property, value) => (value >= 0) === property.higher;
 
+  // A label that does not fit ends in "…"; characters are cut as readers count them.
+  function shorten(text, width) {
+    const parts = [...text.textContent];
+    while (parts.length > 1 && text.getComputedTextLength() > width) {
+      parts.pop();
+      text.textContent = `${parts.join("").trimEnd()}…`;
+    }
+  }
+
   // --- bars with intervals
   function bars(figure, property, rows, domain, describe, unit) {
     const width = figure.querySelector(".plot").clientWidth;
@@ -89,7 +98,7 @@
     const group = make("g", { class: "row" }, svg);
     make("rect", { x: 1, y: top + 1, width: width - 2, height: ROW - 2, rx: 3, class: "hit" }, group);
     const clip = make("svg", { x: 0, y: top, width: labelWidth, height: ROW, overflow: "hidden" }, group);
-    make("text", { x: 4, y: ROW / 2 + 4 }, clip, row.label);
+    shorten(make("text", { x: 4, y: ROW / 2 + 4 }, clip, row.label), labelWidth - 6);
     const [from, to] = [x(0), x(row.value)].sort((a, b) => a - b);
     make("rect", { x: from, y: top + 4, width: Math.max(to - from, 0.8), height: ROW - 8, class: `bar ${row.helped ? "helped" : "harmed"}`, "data-value": row.value }, group);
     if (row.low !== undefined) {
