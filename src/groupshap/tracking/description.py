@@ -19,6 +19,7 @@ __all__ = ["Findings", "describe_coalition", "describe_experiment", "describe_ru
 
 _MAX_CHARS = 5000  # a tag as any other
 _N_COLUMNS = 40
+_N_NAMED = 5  # so that all properties fit into the lines that MLflow shows unasked
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,8 @@ def describe_coalition(row: Mapping[str, Any]) -> str:
     if not names:
         return "**Nobody**: the pruned architecture with random weights, untrained."
     members = ", ".join(_name(name) for name in names)
-    return cut(
-        f"**{len(names)} contributors**: {members}. The pruned model, fine-tuned on their images alone.", _MAX_CHARS
-    )
+    n_words = "1 contributor" if len(names) == 1 else f"{len(names)} contributors"
+    return cut(f"**{n_words}**: {members}. The pruned model, fine-tuned on their images alone.", _MAX_CHARS)
 
 
 def describe_run(findings: Findings, experiment_id: str, fingerprint: str | None) -> str:
@@ -135,8 +135,8 @@ def _coalitions_part(
             continue
         best = _best(utilities[utilities["n_contributors"] > 0], name, directions[name])
         link = _coalitions_link(experiment_id, "all, best first", fingerprint, name, ascending=not directions[name])
-        members = ", ".join(_name(member) for member in split_members(best["members"])[:8]) or "nobody"
-        more = f", and {best['n_contributors'] - 8} more" if best["n_contributors"] > 8 else ""
+        members = ", ".join(_name(member) for member in split_members(best["members"])[:_N_NAMED])
+        more = f", and {best['n_contributors'] - _N_NAMED} more" if best["n_contributors"] > _N_NAMED else ""
         lines.append(
             f"- **{name}** {best[name]:.4g}, {best['split']} · {best['n_contributors']} of {n_contributors}: "
             f"{members}{more} ({link}){_nobody(utilities, name, best, directions[name])}"
@@ -187,11 +187,12 @@ def _coalitions_link(
     *,
     ascending: bool = False,
 ) -> str:
-    """A link within MLflow's page, wherever its server is: the coalitions, sorted."""
+    """A link within MLflow's page, wherever its server is: the coalitions, or those with members in some order."""
     search = "tags.kind = 'coalition'" + (f" and tags.fingerprint = '{fingerprint}'" if fingerprint else "")
-    order = (
-        f"&orderByKey={quote(f'metrics.`{sort_by}`')}&orderByAsc={'true' if ascending else 'false'}" if sort_by else ""
-    )
+    order = ""
+    if sort_by:
+        search += " and metrics.n_contributors > 0"
+        order = f"&orderByKey={quote(f'metrics.`{sort_by}`')}&orderByAsc={'true' if ascending else 'false'}"
     return f"[{text}]({_table(experiment_id)}&searchFilter={quote(search)}{order})"
 
 
