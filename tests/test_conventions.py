@@ -29,8 +29,16 @@ MAY_KNOW_KEDRO = (
     "pipeline_registry.py",
     "__main__.py",
 )
-DOMAIN = ("games", "grouping", "properties", "engines", "pruning", "diffusion", "attribution", "reporting")
-ALLOWED = {("pruning", "diffusion"), ("attribution", "games"), ("reporting", "attribution"), ("reporting", "games")}
+DOMAIN = (
+    *("games", "grouping", "properties", "engines", "pruning", "diffusion"),
+    *("attribution", "reporting", "validation"),
+)
+ALLOWED = {
+    ("pruning", "diffusion"),
+    ("attribution", "games"),
+    *{("reporting", "attribution"), ("reporting", "games")},
+    *{("validation", "attribution"), ("validation", "games")},
+}
 
 
 def imports_of(path: Path) -> set[str]:
