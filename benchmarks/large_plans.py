@@ -192,10 +192,11 @@ def benchmark(plan: str, kind: str) -> dict[str, Any]:
     }
 
 
-def save(rows: list[dict[str, Any]]) -> None:
+def save(rows: list[dict[str, Any]], folder: Path) -> None:
     """Table as CSV, and turned on its side as Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows)
-    table.to_csv(RESULTS / "large_plans.csv", index=False)
+    table.to_csv(folder / "large_plans.csv", index=False)
     lines = [
         "# Large plans",
         "",
@@ -207,7 +208,7 @@ def save(rows: list[dict[str, Any]]) -> None:
         "|---|" + "---|" * len(rows),
         *(f"| {name} | " + " | ".join(str(row[name]) for row in rows) + " |" for name in list(table)[3:]),
     ]
-    (RESULTS / "large_plans.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "large_plans.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -215,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plans", nargs="+", default=["258x1000", "5000x2000"])
     parser.add_argument("--kind", default="local", choices=["inline", "local", "dask", "ray"])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the table")
     parser.add_argument("--stages", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stages:
@@ -222,9 +224,11 @@ def main() -> None:
         engine = {"kind": arguments.kind, "n_workers": 2} if arguments.kind != "inline" else {"kind": "inline"}
         print(json.dumps(run_stages(arguments.stages, n_contributors, budget, engine)))
         return
-    rows = [benchmark(plan, arguments.kind) for plan in arguments.plans]
-    save(rows)
-    print((RESULTS / "large_plans.md").read_text())
+    rows: list[dict[str, Any]] = []
+    for plan in arguments.plans:
+        rows.append(benchmark(plan, arguments.kind))
+        save(rows, arguments.results)
+    print((arguments.results / "large_plans.md").read_text())
 
 
 if __name__ == "__main__":
