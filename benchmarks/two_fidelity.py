@@ -12,6 +12,7 @@ spend the same seconds, training and sampling of every run counted:
     paper, retrained    the same on retrained runs
     gp, cheap           Gaussian process on cheap runs
     gp, retrained       Gaussian process on retrained runs
+    gp, retrained, ∅ twice   the same with two untrained models, as the joint designs have them
     two, passive        two fidelities, 40 % of the seconds for cheap runs, both plans from ``plan_coalitions``
     two, adaptive       two fidelities, every batch chosen by ``next_evaluations``
 
@@ -56,6 +57,10 @@ BUDGETS = (12, 16, 24, 32, 48, 64)
 SYNTHETIC_BUDGETS = (16, 32)
 LEANS = {"mild": (0.1, 0.1), "strong": (0.3, 0.4)}
 """Probability with which an absent player still counts, and size of the change by pruning in units of the game."""
+MEASURES = {
+    "relative_l2": "relative L2 error to the exact retrained values",
+    "centred_l2": "the same of differences between players (mean over players taken off both)",
+}
 Row = dict[str, object]
 
 
@@ -98,9 +103,16 @@ class Pair:
         return len(self.shapley)
 
     @property
-    def costs(self) -> list[float]:
-        """Mean seconds of a cheap and of a retrained run."""
-        return [float(self.cheap.seconds.mean()), float(self.wanted.seconds.mean())]
+    def costs(self) -> list[np.ndarray]:
+        """Mean seconds of a cheap and of a retrained run, each (n_players + 1,) by |S|."""
+        sizes = all_coalitions(self.n_players).sum(axis=1)
+        by_size = sizes == np.arange(self.n_players + 1)[:, None]
+        return [np.array([game.seconds[row].mean() for row in by_size]) for game in (self.cheap, self.wanted)]
+
+    @property
+    def seconds_of_retraining(self) -> float:
+        """Mean over all coalitions: the unit of budgets."""
+        return float(self.wanted.seconds.mean())
 
 
 # ---------------------------------------------------------------------------------------------------------- games
@@ -167,12 +179,14 @@ def remembering(values: np.ndarray, n: int, probability: float) -> np.ndarray:
 # -------------------------------------------------------------------------------------------------------- methods
 
 
-def single(pair: Pair, game: Game, estimator: str, seconds: float, seed: int) -> ShapleyValues:
-    """One estimator on one game alone: its own law, or the default plan."""
+def single(
+    pair: Pair, game: Game, estimator: str, seconds: float, seed: int, plan: np.ndarray | None = None
+) -> ShapleyValues:
+    """One estimator on one game alone, on its own law or the default plan where no plan is given."""
     n = pair.n_players
-    if estimator == "kernel":
+    if plan is None and estimator == "kernel":
         plan = independent_rows(n, 2**n * game.n_replicates, seed, "kernel")
-    else:
+    elif plan is None:
         plan = plan_coalitions(n, 2**n * game.n_replicates, seed=seed)
     rows = game.affordable(plan, seed, seconds)
     return estimate(rows, game.measure(rows, seed)[0], estimator=estimator, n_bootstrap=10)
@@ -183,8 +197,13 @@ def passive_designs(pair: Pair, seconds: float, seed: int) -> tuple[np.ndarray, 
     n = pair.n_players
     cheap = pair.cheap.affordable(plan_coalitions(n, 2**n, seed=1000 + seed), seed, CHEAP_SHARE * seconds)
     left = seconds - pair.cheap.measure(cheap, seed)[1].sum()
-    plan = plan_coalitions(n, 2**n * pair.wanted.n_replicates, seed=seed)
-    return pair.wanted.affordable(plan, seed, left), cheap
+    return pair.wanted.affordable(wanted_plan(pair, 2**n, seed), seed, left), cheap
+
+
+def wanted_plan(pair: Pair, n_rows: int, seed: int) -> np.ndarray:
+    """The default plan of retrained runs, but with ∅ twice: it costs no training, and its noise is large."""
+    plan = plan_coalitions(pair.n_players, n_rows, seed=seed)
+    return np.vstack([plan[:1], plan]) if pair.wanted.n_replicates > 1 else plan
 
 
 def joint(pair: Pair, wanted: np.ndarray, cheap: np.ndarray, seed: int, shuffled: bool = False) -> ShapleyValues:
@@ -200,15 +219,15 @@ def joint(pair: Pair, wanted: np.ndarray, cheap: np.ndarray, seed: int, shuffled
 def adaptive_designs(pair: Pair, budgets: list[float], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows after each budget: the plan grows in batches, four between two budgets, chosen from what was measured."""
     n = pair.n_players
-    wanted = plan_coalitions(n, FIRST_WANTED, seed=seed)
+    wanted = wanted_plan(pair, FIRST_WANTED, seed)
     cheap = plan_coalitions(n, FIRST_CHEAP, seed=1000 + seed)
     for budget, before in zip(budgets, [0.0, *budgets], strict=False):
-        step = max((budget - before) / 4.0, pair.costs[1])
+        step = max((budget - before) / 4.0, pair.seconds_of_retraining)
         while True:
             values, spent = pair.wanted.measure(wanted, seed)
             cheap_values, cheap_spent = pair.cheap.measure(cheap, seed)
             left = budget - spent.sum() - cheap_spent.sum()
-            if left < min(pair.costs):
+            if left < np.median(pair.costs[0]):
                 break
             batch = next_evaluations(
                 wanted,
@@ -232,7 +251,7 @@ def adaptive_designs(pair: Pair, budgets: list[float], seed: int) -> Iterator[tu
 
 def compare(pair: Pair, budgets: tuple[int, ...], seed: int) -> Iterator[Row]:
     """One row per budget and method, for one design."""
-    seconds = [budget * pair.costs[1] for budget in budgets]
+    seconds = [budget * pair.seconds_of_retraining for budget in budgets]
     for budget, allowed, adapted in zip(budgets, seconds, adaptive_designs(pair, seconds, seed), strict=True):
         for method, (fit, n_rows) in _methods(pair, allowed, adapted, seed).items():
             head = {"pair": pair.name, "retrainings": budget, "method": method, "design": seed}
@@ -251,6 +270,10 @@ def _methods(
         "paper, retrained": (lambda: single(pair, pair.wanted, "kernel", seconds, seed), []),
         "gp, cheap": (lambda: single(pair, pair.cheap, "gp", seconds, seed), []),
         "gp, retrained": (lambda: single(pair, pair.wanted, "gp", seconds, seed), []),
+        "gp, retrained, ∅ twice": (
+            lambda: single(pair, pair.wanted, "gp", seconds, seed, wanted_plan(pair, 2**pair.n_players, seed)),
+            [],
+        ),
         "two, passive": (lambda: joint(pair, wanted, cheap, seed), passive),
         "two, adaptive": (lambda: joint(pair, *adapted, seed), adaptive),
         "gp, its retrained rows": (lambda: estimate(wanted, retrained, n_bootstrap=10), []),
@@ -263,13 +286,15 @@ def _figures(fit: Callable[[], ShapleyValues], pair: Pair, n_rows: list[int]) ->
     try:
         result = fit()
     except ValueError:
-        return {"relative_l2": np.nan, "coverage": np.nan, "fell_back": np.nan, "n_wanted": np.nan, "n_cheap": np.nan}
+        return dict.fromkeys(("relative_l2", "centred_l2", "coverage", "fell_back", "n_wanted", "n_cheap"), np.nan)
     low, high = result.interval()
-    error = np.linalg.norm(result.values - pair.shapley) / np.linalg.norm(pair.shapley)
+    gap, truth = result.values - pair.shapley, pair.shapley
+    centred = np.linalg.norm(gap - gap.mean()) / np.linalg.norm(truth - truth.mean())
     wanted, cheap = n_rows or [result.n_evaluations, 0]
     return {
-        "relative_l2": round(float(error), 5),
-        "coverage": round(float(np.mean((low <= pair.shapley) & (pair.shapley <= high))), 4),
+        "relative_l2": round(float(np.linalg.norm(gap) / np.linalg.norm(truth)), 5),
+        "centred_l2": round(float(centred), 5),
+        "coverage": round(float(np.mean((low <= truth) & (truth <= high))), 4),
         "fell_back": float("two_fidelity" not in result.estimator) if n_rows else np.nan,
         "n_wanted": wanted,
         "n_cheap": cheap,
@@ -278,23 +303,26 @@ def _figures(fit: Callable[[], ShapleyValues], pair: Pair, n_rows: list[int]) ->
 
 def summarise(rows: list[Row]) -> list[str]:
     """Tables: median error per method and budget, ratios, coverage."""
-    methods = list(dict.fromkeys(row["method"] for row in rows))[:6]
+    methods = list(dict.fromkeys(row["method"] for row in rows))[:7]
     lines: list[str] = []
     for name in dict.fromkeys(row["pair"] for row in rows):
         own = [row for row in rows if row["pair"] == name]
-        lines += ["", f"## {name}", "", "Median relative L2 error to the exact retrained values:"]
-        lines += table([_errors(own, budget, methods) for budget in dict.fromkeys(row["retrainings"] for row in own)])
-    lines += ["", "## All pairs", "", "Geometric means over pairs and designs of ratios of errors, and coverage:"]
+        lines += ["", f"## {name}"]
+        for key, what in MEASURES.items():
+            lines += ["", f"Median {what}:"]
+            budgets = dict.fromkeys(row["retrainings"] for row in own)
+            lines += table([_errors(own, budget, methods, key) for budget in budgets])
+    lines += ["", "## All pairs", "", "Geometric means over pairs and designs of ratios of L2 errors, and coverage:"]
     budgets = dict.fromkeys(row["retrainings"] for row in rows)
     return lines + table(
         [_overall([row for row in rows if row["retrainings"] == budget], budget) for budget in budgets]
     )
 
 
-def _errors(rows: list[Row], budget: int, methods: list[str]) -> Row:
+def _errors(rows: list[Row], budget: int, methods: list[str], measure: str) -> Row:
     chosen = [row for row in rows if row["retrainings"] == budget]
-    medians = {method: np.median(_column(chosen, method, "relative_l2")) for method in methods}
-    alone = [medians[method] for method in methods[:4] if np.isfinite(medians[method])]
+    medians = {method: np.median(_column(chosen, method, measure)) for method in methods}
+    alone = [medians[method] for method in methods[:5] if np.isfinite(medians[method])]
     counts = [f"{np.median(_column(chosen, 'two, adaptive', key)):.0f}" for key in ("n_wanted", "n_cheap")]
     return {
         "seconds in retrainings": budget,

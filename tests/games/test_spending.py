@@ -30,7 +30,7 @@ def test_the_expected_error_is_what_conditioning_on_the_batch_gives():
     model = stages[-1]
     everyone = all_coalitions(6)
     masks, levels = np.vstack([everyone, everyone]), np.repeat([0, 1], len(everyone))
-    candidates = _candidates(stages, collapse(coalitions, utilities), masks, levels, np.array([1.0, 8.0]))
+    candidates = _candidates(stages, collapse(coalitions, utilities), masks, levels, np.tile([[1.0], [8.0]], 7))
     # Without the part of the hyper-parameters, which has no counterpart in a model at fixed hyper-parameters.
     _, covariance, with_values = model.posterior(masks, levels)
     trace = np.trace(model.shapley()[1]) / model.unit**2
@@ -84,6 +84,9 @@ def test_price_decides_between_the_fidelities():
     equal = next_evaluations(*data, seconds=[1.0, 1.0], n_evaluations=6)
     assert (dear.levels == 0).all(), "nothing else is affordable in proportion"
     assert (equal.levels == 1).all(), "at equal price a row of the wanted game tells more"
+    free_start = next_evaluations(*data, seconds=[1.0, np.r_[1e-3, np.ones(6)]], n_evaluations=1)
+    assert free_start.levels[0] == 1
+    assert not free_start.coalitions[0].any(), "an untrained model costs next to nothing"
     nothing = next_evaluations(*data, seconds=[5.0, 5.0], budget_seconds=1.0)
     assert len(nothing) == 0
     assert len(nothing.expected_errors) == 1
@@ -102,9 +105,9 @@ def test_no_coalition_is_measured_more_often_than_allowed():
 
 
 def test_bad_costs_are_refused():
-    with pytest.raises(ValueError, match="one positive cost per design, 2 in all"):
+    with pytest.raises(ValueError, match="one cost per design, 2 in all"):
         next_evaluations(*_designs(), seconds=[3.0])
-    with pytest.raises(ValueError, match="one positive cost"):
+    with pytest.raises(ValueError, match="finite, positive `seconds`"):
         next_evaluations(*_designs(), seconds=[0.0, 3.0])
     with pytest.raises(ValueError, match="`n_evaluations`"):
         next_evaluations(*_designs(), seconds=[1.0, 3.0], n_evaluations=0)

@@ -180,6 +180,20 @@ def test_several_cheap_designs_and_nested_ones_are_accepted():
     assert np.linalg.norm(two.values - truth) < 0.3 * np.linalg.norm(truth)
 
 
+def test_a_noisy_untrained_model_does_not_drown_the_players():
+    (coalitions, utilities, cheap, cheap_utilities), _ = _data(6, 16, 50, seed=3)
+    calm = estimate_two_fidelity(coalitions, utilities, cheap, cheap_utilities)
+    # Two seeds of ∅ far apart, as of Fréchet distances of untrained networks; their mean is the old value.
+    again = np.vstack([coalitions, coalitions[:1]])
+    apart = np.append(np.where(np.arange(16) == 0, utilities[0] - 1.0, utilities), utilities[0] + 1.0)
+    noisy = estimate_two_fidelity(again, apart, cheap, cheap_utilities)
+    difference = noisy.values - calm.values
+    assert np.linalg.norm(difference - difference.mean()) < 0.3 * np.linalg.norm(calm.standard_errors)
+    assert noisy.standard_errors.mean() > 1.4 * calm.standard_errors.mean(), (
+        "the common level is uncertain, and says so"
+    )
+
+
 def test_fall_backs_say_so():
     data, _ = _data(5, 14, 32, seed=2)
     coalitions, utilities, cheap, cheap_utilities = data

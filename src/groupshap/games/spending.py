@@ -91,7 +91,7 @@ def next_evaluations(
     cheap_coalitions: CoalitionMatrix | Sequence[CoalitionMatrix],
     cheap_utilities: Utilities | Sequence[Utilities],
     *,
-    seconds: Sequence[float],
+    seconds: Sequence[float | FloatArray],
     n_evaluations: int = 8,
     budget_seconds: float = float("inf"),
     max_replicates: Sequence[int] | None = None,
@@ -105,7 +105,8 @@ def next_evaluations(
         utilities: (n_coalitions,) finite float64.
         cheap_coalitions: measured cheap rows, as for :func:`~groupshap.games.two_fidelity.estimate_two_fidelity`.
         cheap_utilities: their utilities.
-        seconds: cost of one evaluation of each design, cheap ones first, the wanted game last.
+        seconds: cost of one evaluation of each design, cheap ones first, the wanted game last: a number, or
+            (n_players + 1,) numbers by |S| (the empty coalition often costs no training).
         n_evaluations: size of the batch, for example twice the number of workers.
         budget_seconds: the batch costs no more than this; it is shorter, or empty, where nothing affordable is left.
         max_replicates: evaluations allowed per coalition in each design, in the order of ``seconds``: 1 where another
@@ -117,7 +118,7 @@ def next_evaluations(
         ValueError: bad rows as for the estimate, a cost that is not positive, or an empty batch asked for.
     """
     levels = levels_of(coalitions, utilities, cheap_coalitions, cheap_utilities)
-    costs = _checked_costs(seconds, len(levels), n_evaluations)
+    costs = _checked_costs(seconds, len(levels), levels[0].n_players, n_evaluations)
     stages = fit_levels([*thinned(levels[:-1], len(levels[-1].masks)), levels[-1]])
     masks, numbers = _pool(levels, n_candidates, seed)
     candidates = _candidates(stages, levels[-1], masks, numbers, costs)
@@ -126,13 +127,19 @@ def next_evaluations(
     return _greedy(candidates, n_evaluations, budget_seconds, stages[-1].unit)
 
 
-def _checked_costs(seconds: Sequence[float], n_levels: int, n_evaluations: int) -> FloatArray:
-    costs = np.asarray(seconds, dtype=np.float64)
-    if costs.shape != (n_levels,) or not (np.isfinite(costs) & (costs > 0.0)).all():
+def _checked_costs(
+    seconds: Sequence[float | FloatArray], n_levels: int, n_players: int, n_evaluations: int
+) -> FloatArray:
+    """(n_levels, n_players + 1) float64: cost by design and |S|."""
+    shapes = {np.shape(cost) for cost in seconds}
+    if len(seconds) != n_levels or not shapes <= {(), (n_players + 1,)}:
         raise ValueError(
-            f"Expected `seconds` to hold one positive cost per design, {n_levels} in all with the wanted game last, "
-            f"got {list(seconds)}."
+            f"Expected `seconds` to hold one cost per design, {n_levels} in all with the wanted game last, each a "
+            f"number or {n_players + 1} numbers by |S|, got {len(seconds)} of shapes {sorted(shapes)}."
         )
+    costs = np.array([np.broadcast_to(cost, n_players + 1) for cost in seconds], dtype=np.float64)
+    if not (np.isfinite(costs) & (costs > 0.0)).all():
+        raise ValueError(f"Expected finite, positive `seconds`, got {list(seconds)}.")
     if n_evaluations < 1:
         raise ValueError(f"Expected `n_evaluations` ≥ 1, got {n_evaluations}.")
     return costs
@@ -191,7 +198,8 @@ def _candidates(
     with_values += of_utilities.T @ of_values
     trace += float(np.vdot(of_values, of_values))
     noise = np.exp(model.thetas[:, NOISE])[levels]
-    return Candidates(masks, levels, noise, costs[levels], covariance, with_values, trace)
+    seconds = costs[levels, masks.sum(axis=1)]
+    return Candidates(masks, levels, noise, seconds, covariance, with_values, trace)
 
 
 def _greedy(candidates: Candidates, n_evaluations: int, budget_seconds: float, unit: float) -> NextEvaluations:

@@ -24,16 +24,18 @@ from groupshap.games.regression import fit_size_adjusted
 from groupshap.games.requirements import MIN_INTERIOR
 from groupshap.games.subset_gp import MAX_PROCESS_ROWS, fit_subset_gp
 from groupshap.games.two_fidelity_calibration import influence_inflation_of_levels, parameter_uncertainty
-from groupshap.games.two_fidelity_fit import fit_levels
+from groupshap.games.two_fidelity_fit import fit_levels, interior_spreads
 from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities, check_player_names
-from groupshap.games.uncertainty import noise_from_replicates
+from groupshap.games.uncertainty import MIN_SEED_FREEDOM, noise_from_replicates
 
 __all__ = ["estimate_two_fidelity", "levels_of", "thinned"]
 
 NAME = "two_fidelity"
 MIN_WANTED_INTERIOR = 4
 """Fewer retrained coalitions than this between ∅ and N cannot tell ρ from the difference of the two games."""
+MIN_ROWS_OF_RIDGE = 16
+"""With fewer rows the ridge has as many columns as rows, and its leave-one-out residuals are below the noise."""
 MAX_WANTED_ROWS = 2000
 
 
@@ -148,9 +150,39 @@ def levels_of(
 
 def _collapsed(coalitions: CoalitionMatrix, utilities: Utilities, name: str) -> Evaluations:
     try:
-        return collapse(coalitions, utilities)
+        evaluations = collapse(coalitions, utilities)
     except ValueError as error:
         raise ValueError(f"In {name}: {error}") from error
+    empty = ~np.asarray(coalitions, dtype=bool).any(axis=1)
+    return _with_own_noise_of_nobody(evaluations, np.asarray(utilities, dtype=np.float64)[empty])
+
+
+def _with_own_noise_of_nobody(evaluations: Evaluations, of_empty: FloatArray) -> Evaluations:
+    """The same rows, the replicates of ∅ kept out of the pooled seed variance and counted at what they are worth.
+
+    v(∅) is that of an untrained network. On recorded games its spread over seeds was twenty times that of trained
+    models: pooled with theirs it would drown everything that contributors do. Its R measurements count as R·σ²/σ_∅² of
+    the usual ones, never more than R; σ² from other replicates, or, below three degrees of freedom, what the interior
+    rows vary at equal size.
+
+    Args:
+        evaluations: collapsed rows of one design.
+        of_empty: (R,) float64, the measurements of ∅.
+    """
+    freedom = len(of_empty) - 1
+    if freedom < 1:
+        return evaluations
+    squares = float(((of_empty - of_empty.mean()) ** 2).sum())
+    others = evaluations.seed_freedom - freedom
+    rest = max(evaluations.seed_variance * evaluations.seed_freedom - squares, 0.0)
+    variance = rest / others if others else math.nan
+    usual = (
+        variance if others >= MIN_SEED_FREEDOM else interior_spreads(evaluations.masks, evaluations.utilities)[0] ** 2
+    )
+    replicates = evaluations.replicates.copy()
+    if squares / freedom > usual > 0.0:
+        replicates[0] *= usual * freedom / squares
+    return replace(evaluations, replicates=replicates, seed_variance=variance, seed_freedom=others)
 
 
 def _require_enough(levels: list[Evaluations], names: list[str]) -> None:
@@ -200,10 +232,13 @@ def _compared(model: CoKriging, wanted: Evaluations, law: str) -> Comparison:
     of_gp, its_variances = (part[2:] for part in fit_subset_gp(wanted).leave_one_out())
     of_ridge = fit_size_adjusted(wanted, law).residuals
     scores = residuals**2 / variances + np.log(variances) - of_gp**2 / its_variances - np.log(its_variances)
-    gaps = {"gp": scores, "size_adjusted": residuals**2 - of_ridge**2}
+    gaps = {"gp": scores}
+    if len(residuals) >= MIN_ROWS_OF_RIDGE:
+        gaps["size_adjusted"] = residuals**2 - of_ridge**2
     better = [name for name, gap in gaps.items() if _clearly_positive(gap)]
     remark = f"without the cheap rows {better[0]} predicts left-out rows better" if better else "cheap rows help"
-    alone = float(np.sqrt(min(np.mean(of_gp**2), np.mean(of_ridge**2))))
+    rivals = [of_gp, of_ridge] if len(residuals) >= MIN_ROWS_OF_RIDGE else [of_gp]
+    alone = float(np.sqrt(min(np.mean(part**2) for part in rivals)))
     return Comparison(not better, remark, rmse, alone)
 
 

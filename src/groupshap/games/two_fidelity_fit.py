@@ -36,15 +36,21 @@ from groupshap.games.subset_gp import (
 )
 from groupshap.games.subset_kernel import NOISE, Geometry, components, geometry
 from groupshap.games.two_fidelity_model import CoKriging, condition_levels, stack
-from groupshap.games.types import FloatArray
+from groupshap.games.types import CoalitionMatrix, FloatArray
 
 __all__ = ["LevelData", "fit_levels", "level_data", "level_objective"]
 
 RHO_PRIOR = (0.7, 0.5)
 """Mean and standard deviation of ρ in units of the ratio of spreads of the two levels: a correlation, roughly."""
 RHO_BOUNDS = (-3.0, 3.0)
+BOUNDS = [RHO_BOUNDS, *zip(LOWER - 4.0, UPPER, strict=True)]
+BOUNDS[1 + NOISE] = (LOWER[NOISE], UPPER[NOISE])
 DELTA_PRIOR_MEAN = PRIOR_MEAN + np.array([-1.0, 0.0, -2.0, 0.0, 0.0, -1.0, 0.0, 0.0, -1.0, -1.0])
 """What one level adds to another is expected to be smaller than the game itself; the widths are the same."""
+USUAL_INTERIOR_VARIANCE = 0.3
+PLAYER_PARTS = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+"""Which of θ are variances that scale with the interior: τ₂², τ₃², σ², τ₄², τ₅²."""
+PRIOR_WIDTH = np.append(RHO_PRIOR[1], PRIOR_SD)
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class LevelData:
         below_mean: (m,) float64, m of the level below, times ``ratio``.
         below_covariance: (m, m) float64, C of the level below, times ``ratio``².
         ratio: spread of the rows over that of the means below: the unit of ρ.
+        prior_mean: (11,) float64, of ρ/ratio and θ.
     """
 
     shape: Geometry
@@ -68,6 +75,7 @@ class LevelData:
     below_mean: FloatArray
     below_covariance: FloatArray
     ratio: float
+    prior_mean: FloatArray
 
 
 def fit_levels(levels: Sequence[Evaluations]) -> list[CoKriging]:
@@ -100,14 +108,13 @@ def find_rho_and_theta(
     """Maximum a posteriori ρ (standardised units) and θ (10,) of the next level."""
     rows = search_rows(len(standardised))
     data = level_data(below, evaluations, standardised, scale, rows)
-    start = np.concatenate([RHO_PRIOR[:1], DELTA_PRIOR_MEAN])
     result = scipy.optimize.minimize(
         level_objective,
-        start,
+        np.clip(data.prior_mean, *np.transpose(BOUNDS)),
         args=(data,),
         jac=True,
         method="L-BFGS-B",
-        bounds=[RHO_BOUNDS, *zip(LOWER, UPPER, strict=True)],
+        bounds=BOUNDS,
         options={"maxiter": 40},
     )
     scaled, theta = result.x[0], result.x[1:]
@@ -128,8 +135,9 @@ def level_data(
     """What the search needs of the chosen rows of a level."""
     masks = evaluations.masks[rows]
     mean, covariance, _ = below.posterior(masks, np.full(len(masks), below.top))
+    own, other = interior_spreads(masks, standardised[rows], mean)
     if ratio is None:
-        ratio = spread_ratio(masks.sum(axis=1), masks.shape[1], standardised[rows], mean)
+        ratio = own / other if own > 0.0 and other > 1e-9 * own else 1.0
     return LevelData(
         geometry(masks, masks),
         standardised[rows],
@@ -138,24 +146,33 @@ def level_data(
         ratio * mean,
         ratio**2 * covariance,
         ratio,
+        np.append(RHO_PRIOR[0], delta_prior_mean(own)),
     )
 
 
-def spread_ratio(
-    sizes: npt.NDArray[np.int64], n: int, standardised: FloatArray, below_mean: FloatArray, n_columns: int = 3
-) -> float:
-    """Standard deviation of interior rows over that of the means below, at equal size; 1 where either vanishes.
+def interior_spreads(masks: CoalitionMatrix, *columns: FloatArray) -> list[float]:
+    """Standard deviation of each column (m,) over the interior rows, a parabola in |S|/n taken off.
 
     The end points, often far off, would set the unit otherwise; and the size curve tells nothing of ρ, because δ has
     one of its own.
     """
+    n, sizes = masks.shape[1], masks.sum(axis=1)
     interior = (sizes > 0) & (sizes < n)
-    share = sizes[interior] / n
-    columns = np.stack([share**power for power in range(min(n_columns, max(1, interior.sum() // 3)))], axis=1)
-    basis = np.linalg.qr(columns)[0]
-    residuals = [part[interior] - basis @ (basis.T @ part[interior]) for part in (standardised, below_mean)]
-    own, other = (float(np.linalg.norm(part)) for part in residuals)
-    return own / other if own > 0.0 and other > 1e-9 * own else 1.0
+    share, n_powers = sizes[interior] / n, min(3, max(1, int(interior.sum()) // 3))
+    basis = np.linalg.qr(share[:, None] ** np.arange(n_powers))[0]
+    freedom = np.sqrt(max(1, int(interior.sum()) - n_powers))
+    return [
+        float(np.linalg.norm(column[interior] - basis @ (basis.T @ column[interior]))) / freedom for column in columns
+    ]
+
+
+def delta_prior_mean(interior_spread: float) -> FloatArray:
+    """(10,) float64: prior means of θ of a difference between games, its players' parts in units of the interior.
+
+    An outlying v(∅) sets the standard deviation of a level; next to it everything that players do is small.
+    """
+    shift = np.log(np.clip(interior_spread**2, 1e-5, 1.0) / USUAL_INTERIOR_VARIANCE)
+    return DELTA_PRIOR_MEAN + shift * PLAYER_PARTS
 
 
 def level_objective(parameters: FloatArray, data: LevelData) -> tuple[float, FloatArray]:
@@ -169,11 +186,11 @@ def level_objective(parameters: FloatArray, data: LevelData) -> tuple[float, Flo
     residual = data.standardised - rho * data.below_mean
     omega = scipy.linalg.cho_solve((factor, True), residual, check_finite=False)
     weights = scipy.linalg.cho_solve((factor, True), np.eye(len(factor)), check_finite=False) - np.outer(omega, omega)
-    pull = (parameters - np.concatenate([RHO_PRIOR[:1], DELTA_PRIOR_MEAN])) / np.concatenate([RHO_PRIOR[1:], PRIOR_SD])
+    pull = (parameters - data.prior_mean) / PRIOR_WIDTH
     value = 0.5 * residual @ omega + np.log(np.diag(factor)).sum() + 0.5 * pull @ pull
     of_rho = rho * np.vdot(weights, data.below_covariance) - data.below_mean @ omega
     gradient = np.concatenate([[of_rho], 0.5 * kernel_slopes(theta, data.shape, parts, noise, weights)])
-    gradient += pull / np.concatenate([RHO_PRIOR[1:], PRIOR_SD])
+    gradient += pull / PRIOR_WIDTH
     gradient[1 + NOISE] += 0.5 * (data.spread[1] - data.spread[0] / np.exp(theta[NOISE]))
     return float(value + replicate_term(theta, data.spread)), gradient
 
