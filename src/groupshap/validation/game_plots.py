@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,6 +51,7 @@ def draw_fidelity(
     error = np.sqrt(retrained.noise_variance(property_name) / retrained.n_replicates)
     if np.isfinite(error).all():
         axes.errorbar(x, y, yerr=error, fmt="none", ecolor="#cccccc", elinewidth=0.9, zorder=1)
+    words = [*_fidelity_words(fidelity, property_name), *_zoom(axes, x, y, cheap.sizes == 0)]
     dots = axes.scatter(x, y, c=cheap.sizes, cmap="viridis", s=18, linewidths=0, zorder=2)
     bare(axes)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
@@ -59,11 +61,22 @@ def draw_fidelity(
     bar.outline.set_visible(False)
     axes.set_xlabel(f"v(S) = {short_name(property_name, 40)}, cheap game", fontsize=9, color=INK)
     axes.set_ylabel("v(S), retrained (mean)", fontsize=9, color=INK)
-    top = header(
-        figure, f"{short_name(property_name, 40)}: cheap against retrained", _fidelity_words(fidelity, property_name)
-    )
+    top = header(figure, f"{short_name(property_name, 40)}: cheap against retrained", words)
     figure.subplots_adjust(left=0.12, right=1.0, bottom=0.1, top=1 - top / figure.get_figheight())
     return figure
+
+
+def _zoom(axes: Axes, x: FloatArray, y: FloatArray, is_empty: npt.NDArray[np.bool_]) -> list[str]:
+    """Leave the empty coalition outside where it would squeeze all others into a corner; the words that say so."""
+    others = ~is_empty
+    if not is_empty.any() or others.sum() < 2:
+        return []
+    spans = [max(np.ptp(values[others]), 1e-12) for values in (x, y)]
+    if max(np.ptp(x) / spans[0], np.ptp(y) / spans[1]) < 2:
+        return []
+    for set_limits, values, span in zip((axes.set_xlim, axes.set_ylim), (x, y), spans, strict=True):
+        set_limits(values[others].min() - 0.08 * span, values[others].max() + 0.08 * span)
+    return [f"Outside the picture: the empty coalition, cheap {x[is_empty][0]:.3g}, retrained {y[is_empty][0]:.3g}."]
 
 
 def draw_shapley_pairs(pairs: pd.DataFrame, property_name: str, *, level: float = 0.95) -> Figure:
