@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from groupshap.attribution.config import EstimationConfig
 from groupshap.attribution.fits import attribute
@@ -146,8 +147,8 @@ def n_committed(folder: Path) -> int:
     return len(list((folder / "models").glob("*/*/record.json")))
 
 
-def seconds_to_go_on(folder: Path, plan: str, kind: str) -> tuple[int, float]:
-    """Kill a run in the middle, start again: how many were committed, and seconds until there is one more."""
+def seconds_to_go_on(folder: Path, plan: str, kind: str) -> tuple[int, float, float]:
+    """Kill a run in the middle, start again: how many were committed, wall and CPU seconds until there is one more."""
     half = int(plan.partition("x")[2]) // 2
     first = start_process(folder, plan, kind)
     while n_committed(folder) < half:
@@ -159,10 +160,10 @@ def seconds_to_go_on(folder: Path, plan: str, kind: str) -> tuple[int, float]:
     second = start_process(folder, plan, kind)
     while n_committed(folder) <= done:
         time.sleep(0.02)
-    seconds = time.monotonic() - begin
+    seconds, spent = time.monotonic() - begin, psutil.Process(second.pid).cpu_times()
     second.kill()
     second.communicate()
-    return done, seconds
+    return done, seconds, spent.user + spent.system
 
 
 def benchmark(plan: str, kind: str) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def benchmark(plan: str, kind: str) -> dict[str, Any]:
     try:
         output, _ = start_process(folder / "whole", plan, kind).communicate()
         found = json.loads(output.splitlines()[-1])
-        done, seconds = seconds_to_go_on(folder / "killed", plan, kind)
+        done, seconds, cpu_seconds = seconds_to_go_on(folder / "killed", plan, kind)
     finally:
         shutil.rmtree(folder)
     overhead, cpu = (sum(found["phases"][phase][kind] for phase in OVERHEAD) for kind in (0, 1))
@@ -189,6 +190,7 @@ def benchmark(plan: str, kind: str) -> dict[str, Any]:
         "peak memory with values (MiB)": round(found["peak_mib_with_values"]),
         "committed at the kill": done,
         "until the next one (s)": round(seconds, 1),
+        "of it CPU of the driver (s)": round(cpu_seconds, 1),
     }
 
 
