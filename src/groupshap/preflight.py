@@ -28,7 +28,8 @@ __all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_label_column",
 # A list, because `kedro run --pipelines x` imports only x; a test holds it against what all nodes read.
 KNOWN = (
     "root_seed", "device", "engine", "data_grouping", "base_training", "pruning", "subset_finetune", "property_eval",
-    "shapley_estimation", "reporting", "baselines", "validation", "counterfactuals", "ablation", "withdrawal",
+    "shapley_estimation", "reporting", "correction", "baselines", "validation", "counterfactuals", "ablation",
+    "withdrawal",
 )  # fmt: skip
 
 

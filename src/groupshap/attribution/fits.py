@@ -18,6 +18,7 @@ from groupshap.games import (
     SplitHalf,
     Utilities,
     estimate,
+    estimate_two_fidelity,
     shapley_interactions,
     size_curve,
     split_half,
@@ -58,6 +59,7 @@ def attribute(
     utilities: Utilities,
     config: EstimationConfig,
     names: Sequence[str],
+    retrained: tuple[CoalitionMatrix, Utilities] | None = None,
 ) -> Attribution:
     """Fit all there is to fit for one property.
 
@@ -66,6 +68,7 @@ def attribute(
         utilities: (n_rows,) finite float64.
         config: estimator, companions, bootstrap.
         names: (n_players,) distinct names.
+        retrained: rows of the retrained game; with them the main values are those of that game, by two fidelities.
 
     Raises:
         ValueError: the main estimator cannot be fitted; what else cannot be is in `left_out`.
@@ -91,9 +94,16 @@ def attribute(
             left_out[what] = str(error)
             return None
 
-    main = values_of(config.estimator)
+    cheap = values_of(config.estimator)
+    main = cheap
+    if retrained is not None:
+        main = _with_finite_errors(
+            estimate_two_fidelity(*retrained, coalitions, utilities, player_names=names, n_bootstrap=config.n_bootstrap)
+        )
     others = [name for name in config.companions if name not in (config.estimator, main.estimator)]
     companions = {name: tried(name, lambda name=name: values_of(name)) for name in others}
+    if main is not cheap and main.estimator != cheap.estimator:
+        companions = {cheap.estimator: cheap, **companions}
     return Attribution(
         main=main,
         companions={name: values for name, values in companions.items() if values is not None},

@@ -19,6 +19,7 @@ __all__ = [
     "AblationConfig",
     "BaseTrainingConfig",
     "CoalitionTraining",
+    "CorrectionConfig",
     "CounterfactualConfig",
     "DeviceSetting",
     "InfluenceConfig",
@@ -180,6 +181,27 @@ class ValidationConfig(CoalitionTraining):
     def scoring(self) -> ValidationScoringConfig:
         """What the scores need to know."""
         return ValidationScoringConfig(n_bootstrap=self.n_bootstrap, level=self.level)
+
+
+class CorrectionConfig(CoalitionTraining):
+    """Parameters of the pipeline ``correction``: a few retrainings that make the values those of the retrained game."""
+
+    recipe: Recipe = "retrain"
+    n_retrained: int = Field(
+        default=12, ge=6, le=100_000, description="Retrainings at most, empty and grand coalition included."
+    )
+    adaptive: bool = Field(
+        default=False,
+        description="false: the first coalitions of the plan are retrained. true: in rounds, whatever lowers the "
+        "expected error of the values most per second, a retraining or a further cheap evaluation.",
+    )
+    batch: int = Field(default=4, ge=1, le=10_000, description="Evaluations per round; adaptive only.")
+    property: str | None = Field(
+        default=None, description="The property whose error is lowered; None: the first. Adaptive only."
+    )
+    hours: float | None = Field(
+        default=None, gt=0, description="Stop, resumably, when the correction has cost so much work. Adaptive only."
+    )
 
 
 class CounterfactualConfig(_Frozen):

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from groupshap.attribution.config import EstimationConfig
+from groupshap.attribution.correction import retrained_rows
 from groupshap.attribution.fits import attribute, fit_size_curve, log_left_out
 from groupshap.attribution.plots import draw_attribution, draw_overview, draw_size_curve
 from groupshap.attribution.summary import fitted_by, summary_lines
@@ -24,12 +25,19 @@ def estimate_shapley_values(
     contributors: pd.DataFrame,
     property_directions: dict[str, bool],
     config: EstimationConfig,
+    correction_utilities: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Fit every property: values, all estimators side by side, diagnostics, pairwise interactions."""
+    """Fit every property: values, all estimators side by side, diagnostics, pairwise interactions.
+
+    With retrainings of the pipeline ``correction`` the values are those of the retrained game.
+    """
+    utilities, retrained = retrained_rows(correction_utilities, utilities, contributors)
     coalitions, measured = coalition_utilities(utilities, contributors)
     check_directions(list(measured), property_directions)
     names = player_names(contributors)
-    attributions = {name: attribute(coalitions, values, config, names=names) for name, values in measured.items()}
+    attributions = {
+        name: attribute(coalitions, values, config, names, retrained.get(name)) for name, values in measured.items()
+    }
     log_left_out(attributions)
     return (
         shapley_table(attributions, contributors, config.level),

@@ -20,6 +20,7 @@ def create_pipeline() -> Pipeline:
                     "contributors": "contributors",
                     "property_directions": "property_directions",
                     "config": "params:shapley_estimation",
+                    "correction_utilities": "correction_utilities",
                 },
                 outputs=["shapley_values", "estimator_comparison", "estimation_diagnostics", "interactions"],
                 name="estimate_shapley_values",
