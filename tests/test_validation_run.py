@@ -76,3 +76,18 @@ def test_counterfactuals_and_ablation_end_in_tables_and_pictures(validated):
     assert {"ablation.png", f"counterfactuals_{PROPERTIES[0]}_40.png", f"fidelity_{PROPERTIES[0]}.png"} <= pictures
     log = validated.run("--pipelines", "counterfactuals", "--params", "counterfactuals.attributions=[nobody]", code=1)
     assert "expected names among" in log
+
+
+def test_a_few_retrainings_correct_the_values_and_a_second_run_repeats_them(validated):
+    stages = "correction,shapley_estimation"
+    options = "correction.adaptive=true,correction.n_retrained=10,correction.property=diversity_entropy"
+    validated.run("--pipelines", stages, "--params", options)
+    rounds = report(validated, "correction_rounds")
+    assert rounds["n_retrained"].iloc[-1] >= 10
+    assert rounds["seconds"].is_monotonic_increasing
+    moves, values = report(validated, "correction_moves"), validated.values()
+    assert set(moves["property"]) == set(PROPERTIES)
+    committed = validated.committed()
+    validated.run("--pipelines", stages, "--params", options)
+    assert validated.values() == values
+    assert validated.committed() == committed

@@ -54,23 +54,21 @@ def retrained_rows(
     return cheap.reset_index(drop=True), {name: (masks, own) for name, own in values.items()}
 
 
-def moves_table(attributions: Mapping[str, Attribution], cheap_estimator: str) -> pd.DataFrame:
+def moves_table(attributions: Mapping[str, Attribution]) -> pd.DataFrame:
     """How the retrainings moved every contributor.
 
     Args:
-        attributions: {property: fits}, with the cheap game's values among the companions.
-        cheap_estimator: The estimator of the cheap game.
+        attributions: {property: fits}, those without retrained rows are left out.
 
     Returns:
         property, contributor, cheap_value, corrected_value, moved (corrected − cheap), standard_error (of the corrected
-        value) and estimator (``two_fidelity``, or what it fell back to). Nothing for a property without cheap values.
+        value) and estimator (``two_fidelity``, or what it fell back to).
     """
     tables = []
     for name, attribution in attributions.items():
-        cheap = attribution.companions.get(cheap_estimator)
+        main, cheap = attribution.main, attribution.cheap
         if cheap is None:
             continue
-        main = attribution.main
         tables.append(
             pd.DataFrame(
                 {

@@ -44,6 +44,7 @@ class Attribution:
         halves: agreement of the fits to two halves of the rows; None where a half is too small.
         interactions: of all pairs; None for one player, too many players or too few rows.
         left_out: what could not be fitted → why.
+        cheap: values of the cheap game alone where ``main`` is of the retrained one; None otherwise.
     """
 
     main: ShapleyValues
@@ -52,6 +53,7 @@ class Attribution:
     halves: SplitHalf | None
     interactions: ShapleyInteractions | None
     left_out: Mapping[str, str]
+    cheap: ShapleyValues | None = None
 
 
 def attribute(
@@ -102,8 +104,9 @@ def attribute(
         )
     others = [name for name in config.companions if name not in (config.estimator, main.estimator)]
     companions = {name: tried(name, lambda name=name: values_of(name)) for name in others}
-    if main is not cheap and main.estimator != cheap.estimator:
-        companions = {cheap.estimator: cheap, **companions}
+    if main is not cheap:
+        same = main.estimator == cheap.estimator  # after a fall-back to the retrained rows alone
+        companions = {f"{cheap.estimator}_cheap" if same else cheap.estimator: cheap, **companions}
     return Attribution(
         main=main,
         companions={name: values for name, values in companions.items() if values is not None},
@@ -113,6 +116,7 @@ def attribute(
         ),
         interactions=tried("interactions", lambda: _interactions(coalitions, utilities)),
         left_out=left_out,
+        cheap=None if main is cheap else cheap,
     )
 
 

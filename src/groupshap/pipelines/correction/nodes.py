@@ -57,7 +57,7 @@ def explain_correction(
     masks, measured = coalition_utilities(cheap, contributors)
     names = player_names(contributors)
     fits = {name: attribute(masks, values, estimation, names, retrained[name]) for name, values in measured.items()}
-    return moves_table(fits, estimation.estimator)
+    return moves_table(fits)
 
 
 def plot_correction(correction_moves: pd.DataFrame) -> dict[str, Figure]:
