@@ -13,7 +13,7 @@ spend the same seconds, training and sampling of every run counted:
     gp, cheap           Gaussian process on cheap runs
     gp, retrained       Gaussian process on retrained runs
     gp, retrained, ∅ twice   the same with two untrained models, as the joint designs have them
-    two, passive        two fidelities, 40 % of the seconds for cheap runs, both plans from ``plan_coalitions``
+    two, passive        two fidelities, half of the seconds for cheap runs, both plans from ``plan_coalitions``
     two, adaptive       two fidelities, every batch chosen by ``next_evaluations``
 
 Recorded runs are replayed: no coalition can be measured more often than it was recorded. Cheap methods stop when all
@@ -48,8 +48,8 @@ from groupshap.games import (
 )
 
 GAMES = Path(__file__).parent / "games"
-CHEAP_SHARE = 0.4
-"""Of the seconds, for cheap runs in the passive plan; chosen on synthetic pairs."""
+CHEAP_SHARE = 0.5
+"""Of the seconds, for cheap runs in the passive plan."""
 FIRST_WANTED, FIRST_CHEAP = 8, 16
 """Rows before the first adaptive choice."""
 BUDGETS = (12, 16, 24, 32, 48, 64)
@@ -193,7 +193,7 @@ def single(
 
 
 def passive_designs(pair: Pair, seconds: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Retrained and cheap rows: 40 % of the seconds for cheap ones, and what these leave over for the others."""
+    """Retrained and cheap rows: half of the seconds for cheap ones, and what these leave over for the others."""
     n = pair.n_players
     cheap = pair.cheap.affordable(plan_coalitions(n, 2**n, seed=1000 + seed), seed, CHEAP_SHARE * seconds)
     left = seconds - pair.cheap.measure(cheap, seed)[1].sum()

@@ -45,12 +45,13 @@ RHO_PRIOR = (0.7, 0.5)
 RHO_BOUNDS = (-3.0, 3.0)
 BOUNDS = [RHO_BOUNDS, *zip(LOWER - 4.0, UPPER, strict=True)]
 BOUNDS[1 + NOISE] = (LOWER[NOISE], UPPER[NOISE])
-DELTA_PRIOR_MEAN = PRIOR_MEAN + np.array([-1.0, 0.0, -2.0, 0.0, 0.0, -1.0, 0.0, 0.0, -1.0, -1.0])
-"""What one level adds to another is expected to be smaller than the game itself; the widths are the same."""
+DELTA_PRIOR_MEAN = PRIOR_MEAN + np.array([-1.0, 0.0, -2.0, 0.0, 0.0, -1.0, 1.3, 0.0, -1.0, -1.0])
+"""What one level adds to another is expected to be smaller than the game itself, and the noise not small beside it."""
 USUAL_INTERIOR_VARIANCE = 0.3
 PLAYER_PARTS = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
 """Which of θ are variances that scale with the interior: τ₂², τ₃², σ², τ₄², τ₅²."""
-PRIOR_WIDTH = np.append(RHO_PRIOR[1], PRIOR_SD)
+PRIOR_WIDTH = np.append(RHO_PRIOR[1], np.where(np.arange(len(PRIOR_SD)) == NOISE, 1.5, PRIOR_SD))
+"""As for the single process, but a dozen rows cannot tell noise from structure: the noise stays near its prior mean."""
 
 
 @dataclass(frozen=True)
