@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from test_run import PROPERTIES, Copy
 
@@ -42,6 +43,17 @@ def test_validation_scores_ours_baselines_and_companions_beside_the_ceiling(vali
     assert stages.tolist() == ["before", "after", "retrained"]
     recorded = pd.read_parquet(validated.folder / "data/08_reporting/recorded_game.parquet")
     assert recorded["recipe"].value_counts().to_dict()["retrain"] == len(held_out)
+
+
+def test_scores_are_metrics_of_the_run_in_mlflow(validated):
+    client = MlflowClient(f"sqlite:///{validated.folder / 'mlflow.db'}")
+    (run,) = client.search_runs(["1"], "tags.pipelines = 'baselines, validation'")
+    lds = report(validated, "lds").set_index(["attribution", "property", "n_contributors"])["lds"]
+    logged = run.data.metrics[f"lds_groupshap_{PROPERTIES[0]}_3"]
+    assert logged == lds["groupshap", PROPERTIES[0], 3]
+    assert f"fidelity_pearson_v_{PROPERTIES[0]}" in run.data.metrics
+    tables = {file.path for file in client.list_artifacts(run.info.run_id, "tables")}
+    assert {"tables/lds.csv", "tables/fidelity.csv"} <= tables
 
 
 def test_the_same_command_again_computes_nothing_and_changes_nothing(validated):

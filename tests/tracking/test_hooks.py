@@ -16,7 +16,7 @@ from groupshap.members import join_members, split_members
 from groupshap.store import sha256_of_file
 from groupshap.tracking import TrackingError, writer
 from groupshap.tracking.description import Findings, describe_run
-from groupshap.tracking.names import child_name, child_tags, flat_parameters
+from groupshap.tracking.names import child_name, child_tags, flat_parameters, table_metrics
 
 
 def test_a_run_is_a_parent_with_everything_to_find_it_again(project, tmp_path):
@@ -291,6 +291,11 @@ def test_switched_off_it_writes_nothing(tmp_path):
     Project(tmp_path, {"enabled": False}).run(pipeline_of(measured()))
     assert (tmp_path / "utilities.csv").exists()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_rows_of_a_score_table_are_named_by_their_words():
+    rows = pd.DataFrame({"attribution": ["trak/sum", "size"], "size": [3, 3], "lds": [0.5, -0.25]})
+    assert table_metrics("lds", rows, ["attribution", "size"], "lds") == {"lds_trak/sum_3": 0.5, "lds_size_3": -0.25}
 
 
 def test_long_values_are_cut_with_a_note():

@@ -24,6 +24,17 @@ class TrackingError(UserError, RuntimeError):
     """The MLflow store cannot be used, or does not hold what was asked for."""
 
 
+class MetricColumns(BaseModel):
+    """Which numbers of a table become metrics: one per row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...] = Field(min_length=1)
+    """Columns whose words, joined, follow the table's name in the metric's."""
+    value: str
+    """Column with the number."""
+
+
 class TrackingConfig(BaseModel):
     """Content of ``conf/<env>/mlflow.yml``; every key may be left out."""
 
@@ -51,6 +62,8 @@ class TrackingConfig(BaseModel):
     """Table with one row per property; its numbers become metrics of the run."""
     directions_dataset: str | None = None
     """Property to whether higher is better, for the description."""
+    metric_tables: dict[str, MetricColumns] = Field(default_factory=dict)
+    """Table to the columns whose numbers become metrics of the run."""
     tables: tuple[str, ...] = ()
     """Datasets logged as CSV (tables) or JSON (anything else)."""
     figures: tuple[str, ...] = ()
@@ -69,7 +82,7 @@ class TrackingConfig(BaseModel):
             self.data_dataset, self.contributors_dataset, self.utilities_dataset, self.values_dataset,
             self.diagnostics_dataset, self.directions_dataset,
         )  # fmt: skip
-        return [*filter(None, single), *self.tables, *self.figures, *self.models.values()]
+        return [*filter(None, single), *self.metric_tables, *self.tables, *self.figures, *self.models.values()]
 
 
 def load_config(loader: AbstractConfigLoader, catalog: DataCatalog | None = None) -> TrackingConfig:

@@ -14,7 +14,7 @@ from kedro.framework.hooks import hook_impl
 
 from groupshap.tracking.config import TrackingConfig, load_config, load_or_empty
 from groupshap.tracking.description import Findings, describe_run
-from groupshap.tracking.names import flat_parameters, run_name
+from groupshap.tracking.names import flat_parameters, run_name, table_metrics
 from groupshap.tracking.writer import MlflowTracker, NullTracker
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class TrackingHooks:
             self._tracker.log_measured_models(data, self._shared_tags, self._n_contributors)
         if dataset_name in config.tables:
             self._log_table(dataset_name, data)
+        if (columns := config.metric_tables.get(dataset_name)) is not None:
+            self._tracker.log_metrics(table_metrics(dataset_name, data, columns.names, columns.value))
         if config.register_models:
             for registered, name in config.models.items():
                 if name == dataset_name:

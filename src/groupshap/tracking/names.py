@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupshap.members import short_name, split_members
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "KEY_COLUMNS",
@@ -25,6 +28,7 @@ __all__ = [
     "row_key",
     "row_metrics",
     "run_name",
+    "table_metrics",
 ]
 
 # Columns of the measured models that are no property; every other numeric column is a metric.
@@ -108,6 +112,11 @@ def _cut_members(members: str) -> str:
 def row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
     """The finite numeric columns of a row that are no tags."""
     return finite_metrics({name: value for name, value in row.items() if name not in _NO_METRICS})
+
+
+def table_metrics(table: str, rows: pd.DataFrame, names: Sequence[str], value: str) -> dict[str, float]:
+    """One metric per row, ``<table>_<words of the columns names>``; rows whose number is missing have none."""
+    return {"_".join([table, *(str(row[name]) for name in names)]): row[value] for row in rows.to_dict("records")}
 
 
 def finite_metrics(values: Mapping[str, Any]) -> dict[str, float]:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _N_PARAMS_PER_BATCH = 100
 _N_RUNS_PER_PAGE = 1000
+_N_METRICS_PER_CALL = 500  # the store takes 1000 entries in one call
 _NOTE = "mlflow.note.content"
 
 
@@ -145,8 +146,10 @@ class MlflowTracker(NullTracker):
 
     def log_metrics(self, values: Mapping[str, Any]) -> None:
         """Numbers of the parent run; those that are not finite are left out."""
+        metrics = _metrics(finite_metrics(values))
         with self._keep_going("the metrics"):
-            self._client.log_batch(self._run_id, metrics=_metrics(finite_metrics(values)))
+            for first in range(0, len(metrics), _N_METRICS_PER_CALL):
+                self._client.log_batch(self._run_id, metrics=metrics[first : first + _N_METRICS_PER_CALL])
 
     def log_measured_models(
         self, measured: pd.DataFrame, shared_tags: Mapping[str, str], n_contributors: int | None = None

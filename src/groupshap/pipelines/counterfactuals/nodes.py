@@ -28,7 +28,7 @@ __all__ = ["choose_removals", "measure_removals", "plot_counterfactuals", "score
 
 
 def choose_removals(
-    attributions: pd.DataFrame,
+    attributions: pd.DataFrame | None,
     contributors: pd.DataFrame,
     property_directions: dict[str, bool],
     images: FileRef,
@@ -38,10 +38,12 @@ def choose_removals(
     """Whom each attribution would remove, and the coalitions that remain, as a plan.
 
     Raises:
-        ValueError: ``counterfactuals.attributions`` names one that was not computed.
+        ValueError: ``counterfactuals.attributions`` names one that was not computed, or there are none at all.
     """
     from groupshap.validation.counterfactuals import removal_coalitions, removals
 
+    if attributions is None:
+        raise ValueError("There are no attributions to choose by: run `kedro run --pipelines validation` first.")
     known = list(dict.fromkeys(attributions["attribution"]))
     unknown = [name for name in config.attributions if name not in known]
     if unknown:
