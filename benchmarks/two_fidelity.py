@@ -52,7 +52,7 @@ CHEAP_SHARE = 0.5
 """Of the seconds, for cheap runs in the passive plan."""
 FIRST_WANTED, FIRST_CHEAP = 8, 16
 """Rows before the first adaptive choice."""
-BUDGETS = (12, 16, 24, 32, 48, 64)
+BUDGETS = (16, 32, 64)
 """In retrainings: multiples of the mean seconds of a retrained run."""
 SYNTHETIC_BUDGETS = (16, 32)
 LEANS = {"mild": (0.1, 0.1), "strong": (0.3, 0.4)}
@@ -92,6 +92,7 @@ class Game:
 class Pair:
     """A wanted and a cheap game of the same players, and the exact values (n_players,) of the wanted one."""
 
+    origin: str
     name: str
     wanted: Game
     cheap: Game
@@ -125,6 +126,7 @@ def recorded_pairs(folder: Path) -> Iterator[Pair]:
         wanted = games.get((name, "retrain", measured))
         if recipe != "retrain" and wanted is not None and wanted.is_complete and cheap.is_complete:
             yield Pair(
+                "recorded",
                 f"{name}, {measured}, {recipe}",
                 _replicates(wanted),
                 _replicates(cheap),
@@ -164,7 +166,13 @@ def synthetic_pair(family: str, n: int, number: int, noise: float, n_replicates:
         errors = noise * game.unit * rng.standard_normal((len(values), n_replicates))
         return Game(values[:, None] + errors, np.full(errors.shape, seconds))
 
-    return Pair(f"{family}, {lean} lean, noise {noise}", noisy(wanted, 25.0), noisy(cheap, 3.2), exact_shapley(wanted))
+    return Pair(
+        "synthetic",
+        f"{family}, {lean} lean, noise {noise}",
+        noisy(wanted, 25.0),
+        noisy(cheap, 3.2),
+        exact_shapley(wanted),
+    )
 
 
 def remembering(values: np.ndarray, n: int, probability: float) -> np.ndarray:
@@ -254,7 +262,7 @@ def compare(pair: Pair, budgets: tuple[int, ...], seed: int) -> Iterator[Row]:
     seconds = [budget * pair.seconds_of_retraining for budget in budgets]
     for budget, allowed, adapted in zip(budgets, seconds, adaptive_designs(pair, seconds, seed), strict=True):
         for method, (fit, n_rows) in _methods(pair, allowed, adapted, seed).items():
-            head = {"pair": pair.name, "retrainings": budget, "method": method, "design": seed}
+            head = {"origin": pair.origin, "pair": pair.name, "retrainings": budget, "method": method, "design": seed}
             yield head | _figures(fit, pair, n_rows)
 
 
@@ -312,11 +320,13 @@ def summarise(rows: list[Row]) -> list[str]:
             lines += ["", f"Median {what}:"]
             budgets = dict.fromkeys(row["retrainings"] for row in own)
             lines += table([_errors(own, budget, methods, key) for budget in budgets])
-    lines += ["", "## All pairs", "", "Geometric means over pairs and designs of ratios of L2 errors, and coverage:"]
-    budgets = dict.fromkeys(row["retrainings"] for row in rows)
-    return lines + table(
-        [_overall([row for row in rows if row["retrainings"] == budget], budget) for budget in budgets]
-    )
+    for origin in dict.fromkeys(row["origin"] for row in rows):
+        chosen = [row for row in rows if row["origin"] == origin]
+        lines += ["", f"## All {origin} pairs", "", "Geometric means over pairs and designs of ratios of L2 errors:"]
+        budgets = dict.fromkeys(row["retrainings"] for row in chosen)
+        overall = [_overall([row for row in chosen if row["retrainings"] == budget], budget) for budget in budgets]
+        lines += table(overall)
+    return lines
 
 
 def _errors(rows: list[Row], budget: int, methods: list[str], measure: str) -> Row:
