@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -84,7 +85,7 @@ def player_names(contributors: pd.DataFrame) -> list[str]:
     strange = [name for name in names if not isinstance(name, str) or not name]
     if strange:
         problems.append(f"contributors: expected names that are text, got {strange[:5]}. Read them with dtype=str.")
-    twice = sorted({short_name(str(name), 60) for name in names if names.count(name) > 1})
+    twice = sorted({short_name(str(name), 60) for name, count in Counter(names).items() if count > 1})
     if twice:
         problems.append(f"contributors: expected distinct names, these occur twice: {', '.join(twice)}.")
     _raise_problems(problems)
@@ -146,7 +147,7 @@ def _member_problems(label: str, cell: object, found: list[str] | None, number_o
         return [f"{label}: expected `members` as text, got {cell!r}. {READ_AS_TEXT}"]
     unknown = [short_name(name, 60) for name in found if name not in number_of]
     problems = [f"{label}: expected members from the contributors table, unknown: {', '.join(unknown)}."]
-    twice = sorted({short_name(name, 60) for name in found if found.count(name) > 1})
+    twice = sorted({short_name(name, 60) for name, count in Counter(found).items() if count > 1})
     return (problems if unknown else []) + (
         [f"{label}: expected every member once, got twice: {', '.join(twice)}."] if twice else []
     )

@@ -22,6 +22,7 @@ from groupshap.image_pack import ImagePack, load_pack
 from groupshap.members import join_members
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun, check_disk
+from groupshap.store_lock import exclusive
 from groupshap.tasks.config import WEIGHTS, CoalitionTraining, PropertyEvalConfig, SubsetFinetuneConfig
 
 __all__ = ["ESTIMATION", "draw_plan", "finetune", "grow", "plan_table", "with_committed"]
@@ -88,13 +89,14 @@ def finetune(
     from groupshap.tasks.train import train_task  # noqa: PLC0415 - imports torch
 
     run = models_of(campaign, store, start, config)
-    todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
-    _announce(campaign, run, plan, todo, start.file(config.recipe) or start.base, config.train)
-    check_disk(store.root, len(todo) * start.size_bytes(config.recipe), f"checkpoints of {len(todo)} coalitions")
-    players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
-    n_used = load_pack(campaign.images.path).n_used()
-    jobs = [coalition_job(campaign, run, start, row, players, n_used, config) for row in todo.to_dict("records")]
-    run_jobs(train_task, jobs, campaign.engine, label=f"models of coalitions, {config.recipe}")
+    with exclusive(run.folder):
+        todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
+        _announce(campaign, run, plan, todo, start.file(config.recipe) or start.base, config.train)
+        check_disk(store.root, len(todo) * start.size_bytes(config.recipe), f"checkpoints of {len(todo)} coalitions")
+        players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
+        n_used = load_pack(campaign.images.path).n_used()
+        jobs = [coalition_job(campaign, run, start, row, players, n_used, config) for row in todo.to_dict("records")]
+        run_jobs(train_task, jobs, campaign.engine, label=f"models of coalitions, {config.recipe}")
     records = run.manifest(plan["task_id"])
     return plan.assign(
         n_planned=len(plan),

@@ -15,6 +15,7 @@ from groupshap.engines.base import run_jobs
 from groupshap.errors import UserError
 from groupshap.properties.base import properties_recipe
 from groupshap.store import FileRef, Store, StoreRun
+from groupshap.store_lock import exclusive
 from groupshap.tasks.config import REFERENCE, PropertyEvalConfig
 
 __all__ = ["IncompleteError", "assemble", "measure_models"]
@@ -49,11 +50,12 @@ def measure_models(
     (models_fingerprint,) = manifest["models_fingerprint"].unique()
     data = {"images_sha256": campaign.images.sha256, "models_fingerprint": models_fingerprint}
     run = store.open(campaign.recipe("measure", campaign.n_threads, **data, **settings))
-    measured = np.array([_is_measured(run, row) for row in manifest.to_dict("records")])
-    todo = manifest[~measured]
-    _announce(campaign, run, manifest[measured], len(todo))
-    jobs = [_measure_job(campaign, run, reference, row, config) for row in todo.to_dict("records")]
-    run_jobs(measure_task, jobs, campaign.engine, label="measuring models")
+    with exclusive(run.folder):
+        measured = np.array([_is_measured(run, row) for row in manifest.to_dict("records")])
+        todo = manifest[~measured]
+        _announce(campaign, run, manifest[measured], len(todo))
+        jobs = [_measure_job(campaign, run, reference, row, config) for row in todo.to_dict("records")]
+        run_jobs(measure_task, jobs, campaign.engine, label="measuring models")
     records = run.manifest(manifest["task_id"])
     return manifest.assign(
         **{name: [record["values"][name] for record in records] for name in records[0]["values"]},
