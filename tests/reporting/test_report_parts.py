@@ -15,6 +15,7 @@ from groupshap.games import all_coalitions, plan_coalitions
 from groupshap.reporting.charts import chart_data
 from groupshap.reporting.config import ReportingConfig
 from groupshap.reporting.convergence import convergence_table, prefix_lengths
+from groupshap.reporting.corrected import corrected
 from groupshap.reporting.counterfactuals import chosen_contributors, counterfactuals, largest_without
 from groupshap.reporting.fitted_game import fit_game
 from groupshap.reporting.page import write_page
@@ -180,3 +181,31 @@ def test_a_validation_appears_once_there_is_one_and_says_what_its_tables_say():
     assert validated(replace(found, shapley_values=other_values)) == [], "of an earlier run"
     only_fidelity = validated(replace(found, lds=None))
     assert [len(one["sentences"]) for one in only_fidelity] == [1, 1]
+
+
+def test_a_correction_says_where_the_fine_tuned_models_lean():
+    inputs = report_inputs(tuple("abcdef"), ReportingConfig(n_convergence_points=1))
+    assert corrected(inputs) == []
+    values = inputs.shapley_values
+    moved = 2.0 + 0.5 * (values["contributor"] == "c")
+    moves = pd.DataFrame(
+        {
+            "property": values["property"],
+            "contributor": values["contributor"],
+            "cheap_value": values["shapley_value"] - moved,
+            "corrected_value": values["shapley_value"],
+            "moved": moved,
+            "standard_error": 0.1,
+            "estimator": "two_fidelity",
+        }
+    )
+    found = corrected(replace(inputs, correction_moves=moves))
+    assert [one["name"] for one in found] == list(inputs.properties)
+    assert "on average 2.08 too low" in found[0]["sentence"]
+    assert "the largest move of one contributor is 0.417" in found[0]["sentence"]
+    assert found[0]["rows"][0]["contributor"] == "c"
+    assert 'id="correction"' in write_page(replace(inputs, correction_moves=moves))
+    alone = corrected(replace(inputs, correction_moves=moves.assign(estimator="gp")))
+    assert "rest on the retrained models alone" in alone[0]["sentence"]
+    other = moves.assign(corrected_value=moves["corrected_value"] + 1)
+    assert corrected(replace(inputs, correction_moves=other)) == [], "of an earlier run"

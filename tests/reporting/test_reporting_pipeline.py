@@ -67,7 +67,7 @@ def run(folder, models, config, **changes):
         }
         | {
             name: OptionalCSVDataset(filepath=str(folder / f"{name}.csv"))
-            for name in ("lds", "fidelity", "attributions")
+            for name in ("lds", "fidelity", "attributions", "correction_moves")
         }
         | {"report": TextDataset(filepath=str(folder / "report.html"))}
     )

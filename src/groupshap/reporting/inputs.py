@@ -45,6 +45,7 @@ class ReportInputs:
         generated: images with and without some contributors, by name; may be empty.
         lds: scores of all attributions on held-out coalitions, of the pipeline ``validation``; None: not validated.
         fidelity: agreement of fine-tuned with retrained models, of the same pipeline; None: not validated.
+        correction_moves: what a few retrainings changed, of the pipeline ``correction``; None: not corrected.
         attributions: what was scored in ``lds``, to tell whether both tables are of these values; None: not known.
     """
 
@@ -68,6 +69,7 @@ class ReportInputs:
     generated: Mapping[str, Counterfactual] = field(default_factory=dict)
     lds: pd.DataFrame | None = None
     fidelity: pd.DataFrame | None = None
+    correction_moves: pd.DataFrame | None = None
     attributions: pd.DataFrame | None = None
 
     @cached_property

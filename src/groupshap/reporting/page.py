@@ -18,6 +18,7 @@ from markupsafe import Markup
 from groupshap.games import spearman
 from groupshap.members import short_name
 from groupshap.reporting.charts import N_LINES_MAX, chart_data
+from groupshap.reporting.corrected import corrected
 from groupshap.reporting.fitted_game import FittedGame, fit_game
 from groupshap.reporting.inputs import ReportInputs
 from groupshap.reporting.people import N_NAME_COLUMNS, contributor_sections
@@ -66,6 +67,7 @@ def write_page(inputs: ReportInputs) -> str:
         policies=POLICIES,
         cost=_cost(inputs),
         validated=validated(inputs),
+        corrected=corrected(inputs),
         # Kedro reads the files of parameters in no fixed order.
         parameters=sorted(flat_parameters(inputs.parameters)),
         level=f"{100 * inputs.level:g}",

@@ -29,6 +29,7 @@ def create_pipeline(**_: object) -> Pipeline:
         # Of the pipeline validation; the page does without where it has not run.
         "lds": "lds",
         "fidelity": "fidelity",
+        "correction_moves": "correction_moves",
         "attributions": "attributions",
     }
     settings = {
