@@ -52,33 +52,52 @@ def report(folder: Path, name: str) -> pd.DataFrame:
 
 
 def digits8(folder: Path) -> list[str]:
-    """Exact Shapley values of both games."""
+    """Exact Shapley values of three games: dense and sparsified fine-tuning, and retraining."""
     project = prepared(folder / "digits8")
-    seconds = kedro_run(project, "--env", "digits8").seconds
-    seconds += kedro_run(project, "--env", "digits8", "--pipelines", "validation,counterfactuals,ablation").seconds
-    keep_game(project, "digits8")
-    fidelity = report(project, "fidelity")
-    kept = ["pearson_v", "spearman_v", "mae_v", "bias_v", "pearson_shapley", "spearman_shapley", "relative_l2_shapley"]
-    rows = fidelity[fidelity["measure"].isin([*kept, "cost_ratio"])]
-    shown = rows[["property", "measure", "value", "low", "high", "replicates", "ceiling", "ratio"]]
-    residual = report(project, "residual_influence")[["stage", "loss_included", "loss_excluded", "gap", "low", "high"]]
+    games, lines = [], []
+    for recipe in ("dense", "sparsified"):
+        choice = ("--params", f"subset_finetune.recipe={recipe}")
+        run = kedro_run(project, "--env", "digits8", "--pipelines", "__default__,validation", *choice)
+        games.append(pd.read_parquet(project / "data/08_reporting/recorded_game.parquet"))
+        lines += [f"### {recipe} fine-tuning", "", f"Wall time of the last call: {run.seconds:.0f} s.", ""]
+        lines += [*fidelity_lines(project), ""]
+    kedro_run(project, "--env", "digits8", "--pipelines", "counterfactuals,ablation")
+    GAMES.mkdir(exist_ok=True)
+    whole = pd.concat(games, ignore_index=True).drop_duplicates(
+        ["recipe", "replicate", "fingerprint", "frechet_efficientnet"]
+    )
+    whole.to_parquet(GAMES / "digits8.parquet", index=False)
     return [
-        f"Wall time of the last call: {seconds:.0f} s. Both games have all 256 coalitions, so these Shapley values are "
-        "exact; `replicates` is the measure between two single retrainings, `ceiling` what noise allows.",
+        "Every game has all 256 coalitions, so these Shapley values are exact; `replicates` is the measure between two "
+        "single retrainings, `ceiling` what noise allows.",
         "",
-        markdown(shown),
-        "",
-        "What the models still know of contributors they must not know (denoising loss):",
-        "",
-        markdown(residual, 4),
+        *lines,
+        "### Counterfactuals",
         "",
         "Retraining without the first or last 25 or 50 % of the contributors, against random removal:",
         "",
         markdown(report(project, "counterfactuals").drop(columns=["n_replicates", "n_random", "note"])),
         "",
-        "Ablation on 64 coalitions, fidelity = Spearman of v with retraining:",
+        "### Ablation",
+        "",
+        "On 64 coalitions, sparsified; fidelity = Spearman of v with retraining:",
         "",
         markdown(report(project, "ablation").drop(columns=["why"])),
+    ]
+
+
+def fidelity_lines(project: Path) -> list[str]:
+    """Fidelity and residual influence of one recipe."""
+    kept = ["pearson_v", "spearman_v", "mae_v", "bias_v", "pearson_shapley", "spearman_shapley", "relative_l2_shapley"]
+    fidelity = report(project, "fidelity")
+    rows = fidelity[fidelity["measure"].isin([*kept, "cost_ratio"])]
+    residual = report(project, "residual_influence")[["stage", "loss_included", "loss_excluded", "gap", "low", "high"]]
+    return [
+        markdown(rows[["property", "measure", "value", "low", "high", "replicates", "ceiling", "ratio"]]),
+        "",
+        "What the models still know of contributors they must not know (denoising loss):",
+        "",
+        markdown(residual, 4),
     ]
 
 

@@ -69,7 +69,9 @@ def correct(
     pack = load_pack(workshop.campaign.images.path)
     masks, _ = coalition_utilities(utilities, workshop.contributors)
     n_first = min(_N_FIRST, config.n_retrained) if config.adaptive else config.n_retrained
-    rows, rounds = _Rows(masks, _distinct(masks)[:n_first]), []
+    # v(∅) is that of an untrained network: it varies most between seeds and costs no training, so it is taken twice.
+    first = np.concatenate([_distinct(masks)[:n_first], np.zeros((1, masks.shape[1]), dtype=bool)])
+    rows, rounds = _Rows(masks, first), []
     while True:
         table = _measured(workshop, rows, pack, utilities, finetuning, config)
         batch = _next(table, workshop, target, config, len(rounds)) if config.adaptive else None
@@ -133,7 +135,7 @@ def _mean_seconds(rows: pd.DataFrame) -> float:
 def _round(table: pd.DataFrame, batch: NextEvaluations | None) -> dict[str, float]:
     counts = table["split"].value_counts()
     row = {
-        "n_retrained": int(counts[CORRECTION]),
+        "n_retrained": int(counts[CORRECTION]) - 1,  # the second ∅ is no retraining
         "n_cheap": int(counts[ESTIMATION]),
         "seconds": float((table["train_seconds"] + table["sample_seconds"]).sum()),
         "expected_error": float("nan") if batch is None else float(batch.expected_errors[0]),
