@@ -400,3 +400,23 @@ def test_results_are_read_only_and_survive_pickling():
 def test_import_needs_neither_torch_nor_pandas():
     code = "import sys, groupshap.games; print([m for m in ('torch', 'pandas', 'kedro') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_an_untrained_network_that_varies_wildly_does_not_drown_the_players():
+    """Seeds of ∅ vary a hundred times more than trained models, as recorded: only the common level suffers."""
+    n, worth = 10, np.linspace(-1.0, 1.0, 10)
+    coalitions = plan_coalitions(n, 240, seed=3)
+    rng = np.random.default_rng(5)
+    noise = 0.05 * rng.standard_normal(len(coalitions))
+    quiet = coalitions @ worth + noise
+    empty = ~coalitions.any(axis=1)
+    assert empty.sum() > 1, "a plan of this length repeats the end points"
+    wild = np.where(empty, 5.0 * rng.standard_normal(len(coalitions)), quiet)
+    for utilities, common in ((quiet, 0.1), (wild, 2.0)):
+        result = estimate(coalitions, utilities)
+        centred = result.values - result.values.mean()
+        assert np.abs(centred - worth).max() < 0.05
+        assert abs(result.values.mean()) < common
+        low, high = result.interval()
+        assert ((low < worth) & (worth < high)).mean() >= 0.8
+    assert result.diagnostics["seed_variance"] == pytest.approx(0.05**2, rel=1.0), "of trained models"

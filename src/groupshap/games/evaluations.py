@@ -15,6 +15,10 @@ from groupshap.games.types import CoalitionMatrix, FloatArray, Utilities
 
 __all__ = ["Evaluations", "collapse", "listed"]
 
+MIN_FREEDOM = 3
+"""Degrees of freedom below which a variance of replicates is not compared with."""
+CLEARLY_LARGER = 16.0
+"""Ratio of variances that equal noise gives in less than one of fifty games."""
 LARGEST = 1e100
 SMALLEST_SPREAD = 1e-100
 IntArray = npt.NDArray[np.int64]
@@ -27,7 +31,7 @@ class Evaluations:
     Attributes:
         masks: (m, n_players) bool, distinct.
         utilities: (m,) float64, mean over replicates.
-        replicates: (m,) float64, rows behind each mean, ≥ 1.
+        replicates: (m,) float64, rows behind each mean; those of ∅ count less where its seeds vary clearly more.
         pair_ids: (m,) int64, equal for S and N∖S, numbered from 0 (the pair ∅, N).
         n_rows: rows before averaging.
         seed_variance: pooled variance of one evaluation within replicates; nan without replicates.
@@ -113,18 +117,58 @@ def collapse(coalitions: CoalitionMatrix, utilities: Utilities) -> Evaluations:
     replicates = np.bincount(group).astype(np.float64)
     means = np.add.reduceat(values[order], starts) / replicates
     squares = np.add.reduceat((values[order] - means[group[order]]) ** 2, starts)
-    freedom = len(values) - len(means)
     canonical = _canonical_order(masks[first], means)
     masks = masks[first][canonical]
+    variance, freedom, worth_of_empty = _seed_noise(masks, *(a[canonical] for a in (means, replicates, squares)))
+    replicates = replicates[canonical]
+    replicates[0] = worth_of_empty
     return Evaluations(
         masks=masks,
         utilities=means[canonical],
-        replicates=replicates[canonical],
+        replicates=replicates,
         pair_ids=_pair_ids(masks),
         n_rows=len(values),
-        seed_variance=float(squares.sum() / freedom) if freedom else float("nan"),
+        seed_variance=variance,
         seed_freedom=freedom,
     )
+
+
+def _seed_noise(
+    masks: CoalitionMatrix, means: FloatArray, replicates: FloatArray, squares: FloatArray
+) -> tuple[float, int, float]:
+    """Pooled variance within replicates, its degrees of freedom, and what the measurements of ∅ are worth.
+
+    v(∅) is that of an untrained network, which may vary between seeds far more than trained models do (on a recorded
+    game twenty times, in standard deviations). Pooled with theirs, two such numbers would drown everything players do.
+    Where its variance is clearly another, ∅ is left out of the pool and its R measurements count as R σ²/σ_∅² of the
+    usual ones.
+
+    Args:
+        masks: (m, n_players) bool, ∅ first.
+        means: (m,) float64, of each coalition.
+        replicates: (m,) float64.
+        squares: (m,) float64, squared deviations from the mean, summed over replicates.
+    """
+    freedom = int(replicates.sum()) - len(means)
+    others = freedom - (int(replicates[0]) - 1)
+    pooled = float(squares.sum() / freedom) if freedom else float("nan")
+    if others == freedom:  # ∅ has one measurement
+        return pooled, freedom, float(replicates[0])
+    of_empty = float(squares[0]) / (freedom - others)
+    usual = float(squares[1:].sum()) / others if others >= MIN_FREEDOM else _variance_at_equal_size(masks, means)
+    if not 0.0 < usual < of_empty / CLEARLY_LARGER:
+        return pooled, freedom, float(replicates[0])
+    rest = float(squares[1:].sum()) / others if others else float("nan")
+    return rest, others, float(replicates[0]) * usual / of_empty
+
+
+def _variance_at_equal_size(masks: CoalitionMatrix, means: FloatArray) -> float:
+    """Variance of the interior rows about the mean of their size: an upper bound of their noise; nan for too few."""
+    sizes = masks.sum(axis=1)[2:]
+    counts = np.bincount(sizes)[sizes]
+    centred = means[2:] - (np.bincount(sizes, weights=means[2:])[sizes] / counts)
+    freedom = len(sizes) - len(np.unique(sizes))
+    return float(centred @ centred) / freedom if freedom >= MIN_FREEDOM else float("nan")
 
 
 def _checked(coalitions: CoalitionMatrix, utilities: Utilities) -> tuple[CoalitionMatrix, FloatArray]:

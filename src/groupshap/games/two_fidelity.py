@@ -170,7 +170,7 @@ def _with_own_noise_of_nobody(evaluations: Evaluations, of_empty: FloatArray) ->
         of_empty: (R,) float64, the measurements of ∅.
     """
     freedom = len(of_empty) - 1
-    if freedom < 1:
+    if freedom < 1 or evaluations.replicates[0] < len(of_empty):  # one measurement, or ``collapse`` has done it
         return evaluations
     squares = float(((of_empty - of_empty.mean()) ** 2).sum())
     others = evaluations.seed_freedom - freedom
