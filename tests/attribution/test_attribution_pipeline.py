@@ -11,6 +11,7 @@ from kedro_datasets.pandas import CSVDataset
 from toy_tables import DIRECTIONS, contributor_table, utilities_table
 
 from groupshap.attribution.config import EstimationConfig
+from groupshap.datasets.optional import OptionalCSVDataset
 from groupshap.pipelines.shapley_estimation import create_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'float_precision'")  # pandas 2 needs it, pandas 3.1 deprecates it
@@ -39,6 +40,7 @@ def run(folder, directions=DIRECTIONS):
         | {
             "attribution_overview": MatplotlibDataset(filepath=str(folder / "attribution_overview.png")),
             "property_directions": MemoryDataset(directions),
+            "correction_utilities": OptionalCSVDataset(filepath=str(folder / "correction_utilities.csv")),
             "params:shapley_estimation": MemoryDataset(EstimationConfig(n_bootstrap=10)),
         }
     )
@@ -67,4 +69,5 @@ def test_a_property_without_direction_is_refused(tmp_path):
 def test_nodes_are_grouped_and_datasets_keep_their_names():
     pipeline = create_pipeline()
     assert {node.namespace for node in pipeline.nodes} == {"shapley_estimation"}
-    assert pipeline.inputs() == {"utilities", "contributors", "property_directions", "params:shapley_estimation"}
+    inputs = {"utilities", "contributors", "property_directions", "correction_utilities"}
+    assert pipeline.inputs() == {*inputs, "params:shapley_estimation"}
