@@ -1,1 +1,1 @@
-"""The six stages as Kedro pipelines: thin nodes over ``campaign``, ``grouping`` and ``attribution``."""
+"""The stages as Kedro pipelines: thin nodes over ``campaign`` and the domain packages."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from groupshap.pipelines.ablation.nodes import plot_ablation, run_grid, score_grid
+from groupshap.pipelines.group import group_of
 
 __all__ = ["create_pipeline"]
 
@@ -32,7 +33,7 @@ def create_pipeline(**_: object) -> Pipeline:
         "device": "params:device",
     }
     scoring = ["params:ablation", "params:validation", "params:root_seed"]
-    return Pipeline(
+    return group_of(
         [
             Node(run_grid, {**inputs, **parameters}, "ablation_utilities", name="run_grid"),
             Node(
@@ -43,9 +44,5 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(plot_ablation, "ablation", "ablation_plot", name="plot_ablation"),
         ],
-        namespace="ablation",
-        inputs={*inputs.values(), "validation_utilities"},
-        outputs={"ablation_utilities", "ablation", "ablation_plot"},
-        parameters={*parameters.values(), "params:validation"},
-        prefix_datasets_with_namespace=False,
+        "ablation",
     )

@@ -9,6 +9,7 @@ from groupshap.pipelines.baselines.nodes import (
     draw_single_coalitions,
     measure_single_coalitions,
 )
+from groupshap.pipelines.group import group_of
 from groupshap.pipelines.validation.pipeline import INPUTS, PARAMETERS
 
 __all__ = ["create_pipeline"]
@@ -32,7 +33,7 @@ def create_pipeline(**_: object) -> Pipeline:
     }
     outputs = ["baseline_attributions", "baseline_notes"]
     single = {"coalitions": "single_coalitions", "config": "params:subset_finetune", **INPUTS, **PARAMETERS}
-    return Pipeline(
+    return group_of(
         [
             Node(
                 draw_single_coalitions,
@@ -48,9 +49,5 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="attribute_by_baselines",
             ),
         ],
-        namespace="baselines",
-        inputs={*inputs.values(), *INPUTS.values()},
-        outputs={"single_coalitions", "single_utilities", *outputs},
-        parameters={*parameters.values(), *PARAMETERS.values(), "params:subset_finetune"},
-        prefix_datasets_with_namespace=False,
+        "baselines",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from groupshap.pipelines.correction.nodes import explain_correction, plot_correction, retrain_some
+from groupshap.pipelines.group import group_of
 from groupshap.pipelines.validation.pipeline import INPUTS, PARAMETERS
 
 __all__ = ["create_pipeline"]
@@ -29,11 +30,4 @@ def create_pipeline(**_: object) -> Pipeline:
         ),
         Node(plot_correction, "correction_moves", "correction_plots", name="plot_correction"),
     ]
-    return Pipeline(
-        nodes,
-        namespace="correction",
-        inputs=set(inputs.values()),
-        outputs={name for node in nodes for name in node.outputs},
-        parameters={*parameters.values(), "params:shapley_estimation"},
-        prefix_datasets_with_namespace=False,
-    )
+    return group_of(nodes, "correction")

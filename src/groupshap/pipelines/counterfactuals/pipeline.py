@@ -10,6 +10,7 @@ from groupshap.pipelines.counterfactuals.nodes import (
     plot_counterfactuals,
     score_removals,
 )
+from groupshap.pipelines.group import group_of
 from groupshap.pipelines.validation.pipeline import INPUTS, PARAMETERS
 
 __all__ = ["create_pipeline"]
@@ -46,14 +47,4 @@ def create_pipeline(**_: object) -> Pipeline:
             name="plot_counterfactuals",
         ),
     ]
-    outputs = {name for node in nodes for name in node.outputs}
-    inputs = {name for node in nodes for name in node.inputs}
-    parameters = {name for name in inputs if name.startswith("params:")}
-    return Pipeline(
-        nodes,
-        namespace="counterfactuals",
-        inputs=inputs - outputs - parameters,
-        outputs=outputs,
-        parameters=parameters,
-        prefix_datasets_with_namespace=False,
-    )
+    return group_of(nodes, "counterfactuals")

@@ -7,6 +7,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from groupshap.pipelines.group import group_of
 from groupshap.pipelines.validation import nodes as v
 
 __all__ = ["create_pipeline"]
@@ -31,18 +32,7 @@ PARAMETERS = {
 
 def create_pipeline(**_: object) -> Pipeline:
     """Models of a finished run → retrained models of held-out coalitions, scores of the values."""
-    nodes = [*_measuring_nodes(), *_scoring_nodes()]
-    outputs = {name for node in nodes for name in node.outputs}
-    inputs = {name for node in nodes for name in node.inputs}
-    parameters = {name for name in inputs if name.startswith("params:")}
-    return Pipeline(
-        nodes,
-        namespace="validation",
-        inputs=inputs - outputs - parameters,
-        outputs=outputs,
-        parameters=parameters,
-        prefix_datasets_with_namespace=False,
-    )
+    return group_of([*_measuring_nodes(), *_scoring_nodes()], "validation")
 
 
 def _measuring_nodes() -> list[Node]:
