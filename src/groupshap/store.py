@@ -252,7 +252,9 @@ class Store:
         return max(self.root.glob(f"*/{RECIPE_NAME}"), key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def _log_difference(self, old: Any, new: Any, fingerprint: str) -> None:
-        """Log the fields in which two recipes differ."""
+        """Log the fields in which two recipes differ, unless they are for another kind of thing altogether."""
+        if isinstance(old, dict) and old.get("recipe") != new.get("recipe"):
+            return
         old_fields, new_fields = _flat(old), _flat(new)
         names = sorted(name for name in old_fields | new_fields if old_fields.get(name) != new_fields.get(name))
         shown = [f"{name} {_short(old_fields, name)} -> {_short(new_fields, name)}" for name in names[:_N_NAMED]]
