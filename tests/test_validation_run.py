@@ -13,12 +13,14 @@ from groupshap.tasks.config import CounterfactualConfig
 from groupshap.validation.rivals import with_rivals
 from test_run import PROPERTIES, Copy
 
+INLINE = "engine.kind=inline"  # tasks of a tenth of a second: starting workers would take most of the time
+
 
 @pytest.fixture(scope="module")
 def validated(tmp_path_factory):
     copy = Copy(tmp_path_factory.mktemp("validated") / "project")
-    copy.run()
-    copy.log = copy.run("--pipelines", "baselines,validation")
+    copy.run("--params", INLINE)
+    copy.log = copy.run("--pipelines", "baselines,validation", "--params", INLINE)
     return copy
 
 
@@ -64,7 +66,7 @@ def test_a_second_run_computes_nothing_and_scores_another_run_beside_ours(valida
     shutil.copy(validated.folder / "data/08_reporting/shapley_values.csv", rival)
     key = ["attribution", "property", "n_contributors"]
     before = report(validated, "lds").set_index(key)["lds"]
-    log = validated.run("--pipelines", "validation", "--params", f"validation.rivals.twin={rival}")
+    log = validated.run("--pipelines", "validation", "--params", f"{INLINE},validation.rivals.twin={rival}")
     assert " 0 to fine-tune" in log
     assert "0 re-used" not in log
     after = report(validated, "lds").set_index(key)["lds"]
@@ -83,7 +85,7 @@ def test_rivals_that_cannot_be_used_are_all_named(validated, tmp_path):
 
 
 def test_counterfactuals_and_ablation_end_in_tables_and_pictures(validated):
-    validated.run("--pipelines", "counterfactuals,ablation")
+    validated.run("--pipelines", "counterfactuals,ablation", "--params", INLINE)
     changes = report(validated, "counterfactuals")
     assert set(changes["end"]) == {"top", "bottom"}
     assert set(changes["attribution"]) == {"groupshap", "size"}
@@ -105,7 +107,7 @@ def test_an_attribution_that_was_not_computed_is_refused(validated):
 
 def test_a_few_retrainings_correct_the_values(validated):
     stages = "correction,shapley_estimation"
-    options = "correction.adaptive=true,correction.n_retrained=10,correction.property=diversity_entropy"
+    options = f"{INLINE},correction.adaptive=true,correction.n_retrained=10,correction.property=diversity_entropy"
     validated.run("--pipelines", stages, "--params", options)
     rounds = report(validated, "correction_rounds")
     assert rounds["n_retrained"].iloc[-1] >= 10
