@@ -69,7 +69,8 @@ class TrackingHooks:
         if not self._config.enabled:
             return
         self._parameters = flat_parameters(load_or_empty(self._context.config_loader, "parameters"))
-        self._pipelines = ", ".join(run_params.get("pipeline_names") or ["__default__"])
+        # Sorted: Kedro hands them over as a set, in another order in every process.
+        self._pipelines = ", ".join(sorted(run_params.get("pipeline_names") or ["__default__"]))
         wanted = self._config.parameter_tags.items()
         self._shared_tags = {tag: self._parameters.get(key, _NOT_SET) for tag, key in wanted}
         project = Path(self._context.project_path)
