@@ -58,14 +58,13 @@ def digits8(folder: Path) -> list[str]:
     for recipe in ("dense", "sparsified"):
         choice = ("--params", f"subset_finetune.recipe={recipe}")
         run = kedro_run(project, "--env", "digits8", "--pipelines", "__default__,validation", *choice)
-        games.append(pd.read_parquet(project / "data/08_reporting/recorded_game.parquet"))
+        recorded = pd.read_parquet(project / "data/08_reporting/recorded_game.parquet")
+        games.append(recorded[recorded["recipe"] == recipe])
         lines += [f"### {recipe} fine-tuning", "", f"Wall time of the last call: {run.seconds:.0f} s.", ""]
         lines += [*fidelity_lines(project), ""]
     kedro_run(project, "--env", "digits8", "--pipelines", "counterfactuals,ablation")
     GAMES.mkdir(exist_ok=True)
-    whole = pd.concat(games, ignore_index=True).drop_duplicates(
-        ["recipe", "replicate", "fingerprint", "frechet_efficientnet"]
-    )
+    whole = pd.concat([*games, recorded[recorded["recipe"] == "retrain"]], ignore_index=True)
     whole.to_parquet(GAMES / "digits8.parquet", index=False)
     return [
         "Every game has all 256 coalitions, so these Shapley values are exact; `replicates` is the measure between two "

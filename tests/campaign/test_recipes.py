@@ -185,3 +185,10 @@ def test_a_contributor_whose_images_are_unused_changes_no_model(project):
     assert weights[0] == weights[1], "alone it is the empty coalition"
     assert weights[2] == weights[3], "with others it adds nothing"
     assert weights[0] != weights[2]
+
+
+def test_models_from_fresh_weights_have_no_before(project):
+    manifest = models(project, CoalitionTraining(recipe="retrain", train=TRAIN.model_copy(update={"n_steps": 2})))
+    store = Store(project["folder"] / "records")
+    table = measure_residual(project["campaign"], store, None, {"m": manifest}, CONTRIBUTORS, 5)
+    assert set(table["model"]) == {"m"}

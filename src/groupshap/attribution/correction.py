@@ -10,9 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from groupshap.attribution.drawing import GREY, HARMED, INK, bare, header, label_rows, new_figure
-from groupshap.attribution.fits import Attribution
 from groupshap.attribution.utilities_table import coalition_utilities
-from groupshap.games import CoalitionMatrix, Utilities
+from groupshap.games import CoalitionMatrix, ShapleyValues, Utilities
 from groupshap.members import short_name
 
 __all__ = ["draw_correction", "moves_table", "retrained_rows"]
@@ -54,21 +53,18 @@ def retrained_rows(
     return cheap.reset_index(drop=True), {name: (masks, own) for name, own in values.items()}
 
 
-def moves_table(attributions: Mapping[str, Attribution]) -> pd.DataFrame:
+def moves_table(pairs: Mapping[str, tuple[ShapleyValues, ShapleyValues]]) -> pd.DataFrame:
     """How the retrainings moved every contributor.
 
     Args:
-        attributions: {property: fits}, those without retrained rows are left out.
+        pairs: {property: (values of the cheap game, corrected values)}.
 
     Returns:
         property, contributor, cheap_value, corrected_value, moved (corrected − cheap), standard_error (of the corrected
         value) and estimator (``two_fidelity``, or what it fell back to).
     """
     tables = []
-    for name, attribution in attributions.items():
-        main, cheap = attribution.main, attribution.cheap
-        if cheap is None:
-            continue
+    for name, (cheap, main) in pairs.items():
         tables.append(
             pd.DataFrame(
                 {

@@ -24,7 +24,15 @@ from groupshap.games import (
     split_half,
 )
 
-__all__ = ["MAX_PLAYERS_OF_INTERACTIONS", "Attribution", "attribute", "fit_size_curve", "log_left_out"]
+__all__ = [
+    "MAX_PLAYERS_OF_INTERACTIONS",
+    "Attribution",
+    "attribute",
+    "corrected_values",
+    "fit_size_curve",
+    "log_left_out",
+    "values_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +52,6 @@ class Attribution:
         halves: agreement of the fits to two halves of the rows; None where a half is too small.
         interactions: of all pairs; None for one player, too many players or too few rows.
         left_out: what could not be fitted → why.
-        cheap: values of the cheap game alone where ``main`` is of the retrained one; None otherwise.
     """
 
     main: ShapleyValues
@@ -53,7 +60,6 @@ class Attribution:
     halves: SplitHalf | None
     interactions: ShapleyInteractions | None
     left_out: Mapping[str, str]
-    cheap: ShapleyValues | None = None
 
 
 def attribute(
@@ -77,18 +83,6 @@ def attribute(
     """
     left_out: dict[str, str] = {}
 
-    def values_of(estimator: str) -> ShapleyValues:
-        return _with_finite_errors(
-            estimate(
-                coalitions,
-                utilities,
-                estimator=estimator,
-                law=config.law,
-                player_names=names,
-                n_bootstrap=config.n_bootstrap,
-            )
-        )
-
     def tried(what: str, fit: Callable[[], T]) -> T | None:
         try:
             return fit()
@@ -96,14 +90,12 @@ def attribute(
             left_out[what] = str(error)
             return None
 
-    cheap = values_of(config.estimator)
-    main = cheap
-    if retrained is not None:
-        main = _with_finite_errors(
-            estimate_two_fidelity(*retrained, coalitions, utilities, player_names=names, n_bootstrap=config.n_bootstrap)
-        )
+    cheap = values_of(config.estimator, coalitions, utilities, config, names)
+    main = cheap if retrained is None else corrected_values(retrained, coalitions, utilities, config, names)
     others = [name for name in config.companions if name not in (config.estimator, main.estimator)]
-    companions = {name: tried(name, lambda name=name: values_of(name)) for name in others}
+    companions = {
+        name: tried(name, lambda name=name: values_of(name, coalitions, utilities, config, names)) for name in others
+    }
     if main is not cheap:
         same = main.estimator == cheap.estimator  # after a fall-back to the retrained rows alone
         companions = {f"{cheap.estimator}_cheap" if same else cheap.estimator: cheap, **companions}
@@ -116,7 +108,43 @@ def attribute(
         ),
         interactions=tried("interactions", lambda: _interactions(coalitions, utilities)),
         left_out=left_out,
-        cheap=None if main is cheap else cheap,
+    )
+
+
+def values_of(
+    estimator: str, coalitions: CoalitionMatrix, utilities: Utilities, config: EstimationConfig, names: Sequence[str]
+) -> ShapleyValues:
+    """Values by one estimator; arguments as for :func:`attribute`.
+
+    Raises:
+        ValueError: it cannot be fitted, or knows no standard errors.
+    """
+    return _with_finite_errors(
+        estimate(
+            coalitions,
+            utilities,
+            estimator=estimator,
+            law=config.law,
+            player_names=names,
+            n_bootstrap=config.n_bootstrap,
+        )
+    )
+
+
+def corrected_values(
+    retrained: tuple[CoalitionMatrix, Utilities],
+    coalitions: CoalitionMatrix,
+    utilities: Utilities,
+    config: EstimationConfig,
+    names: Sequence[str],
+) -> ShapleyValues:
+    """Values of the retrained game from its few rows and the cheap ones; arguments as for :func:`attribute`.
+
+    Raises:
+        ValueError: as for :func:`values_of`.
+    """
+    return _with_finite_errors(
+        estimate_two_fidelity(*retrained, coalitions, utilities, player_names=names, n_bootstrap=config.n_bootstrap)
     )
 
 

@@ -12,7 +12,7 @@ from groupshap.attribution.utilities_table import coalition_utilities, property_
 from groupshap.campaign.coalitions import ESTIMATION, plan_table
 from groupshap.campaign.splits import Workshop, make_and_measure
 from groupshap.errors import UserError
-from groupshap.games import CoalitionMatrix
+from groupshap.games import CoalitionMatrix, distinct_coalitions
 from groupshap.games.spending import NextEvaluations, next_evaluations
 from groupshap.image_pack import ImagePack, load_pack
 from groupshap.seeds import seed_for
@@ -70,7 +70,7 @@ def correct(
     masks, _ = coalition_utilities(utilities, workshop.contributors)
     n_first = min(_N_FIRST, config.n_retrained) if config.adaptive else config.n_retrained
     # v(∅) is that of an untrained network: it varies most between seeds and costs no training, so it is taken twice.
-    first = np.concatenate([_distinct(masks)[:n_first], np.zeros((1, masks.shape[1]), dtype=bool)])
+    first = np.concatenate([distinct_coalitions(masks)[:n_first], np.zeros((1, masks.shape[1]), dtype=bool)])
     rows, rounds = _Rows(masks, first), []
     while True:
         table = _measured(workshop, rows, pack, utilities, finetuning, config)
@@ -88,12 +88,6 @@ def _target(utilities: pd.DataFrame, config: CorrectionConfig) -> str:
             f"`correction.property` is {config.property!r}: expected one of {', '.join(properties)}."
         )
     return config.property or properties[0]
-
-
-def _distinct(masks: CoalitionMatrix) -> CoalitionMatrix:
-    """Each coalition once, in the order of the plan; (k, n_players) bool."""
-    _, first = np.unique(masks, axis=0, return_index=True)
-    return masks[np.sort(first)]
 
 
 def _measured(

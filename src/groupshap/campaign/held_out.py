@@ -9,7 +9,13 @@ import pandas as pd
 
 from groupshap.campaign.coalitions import plan_table
 from groupshap.errors import UserError
-from groupshap.games import CoalitionMatrix, all_coalitions, leave_one_out_coalitions, uniform_fraction_coalitions
+from groupshap.games import (
+    CoalitionMatrix,
+    all_coalitions,
+    distinct_coalitions,
+    leave_one_out_coalitions,
+    uniform_fraction_coalitions,
+)
 from groupshap.image_pack import ImagePack
 from groupshap.seeds import seed_for
 from groupshap.tasks.config import ValidationConfig
@@ -61,9 +67,7 @@ def _held_out(n: int, config: ValidationConfig, root_seed: int) -> CoalitionMatr
     seed = seed_for(root_seed, "held-out")
     parts = [_distinct(n, config.n_coalitions, seed, fraction) for fraction in config.fractions]
     parts += [leave_one_out_coalitions(n)] if config.leave_one_out else []
-    rows = np.concatenate(parts)
-    _, first = np.unique(rows, axis=0, return_index=True)
-    return rows[np.sort(first)]
+    return distinct_coalitions(np.concatenate(parts))
 
 
 def _distinct(n: int, n_coalitions: int, seed: int, fraction: float) -> CoalitionMatrix:
@@ -73,8 +77,7 @@ def _distinct(n: int, n_coalitions: int, seed: int, fraction: float) -> Coalitio
     wanted = min(n_coalitions, comb(n, int(fraction * n)))
     n_drawn = wanted
     while True:
-        drawn = uniform_fraction_coalitions(n, n_drawn, seed=seed, fraction=fraction)
-        _, first = np.unique(drawn, axis=0, return_index=True)
-        if len(first) >= wanted:
-            return drawn[np.sort(first)[:wanted]]
+        drawn = distinct_coalitions(uniform_fraction_coalitions(n, n_drawn, seed=seed, fraction=fraction))
+        if len(drawn) >= wanted:
+            return drawn[:wanted]
         n_drawn *= 2

@@ -22,7 +22,7 @@ _N_IMAGES = 64  # of each contributor: the loss of a mean over contributors is p
 def measure_residual(
     campaign: Campaign,
     store: Store,
-    start: FileRef,
+    start: FileRef | None,
     manifests: dict[str, pd.DataFrame],
     contributors: pd.DataFrame,
     n_coalitions: int,
@@ -32,10 +32,10 @@ def measure_residual(
     Args:
         campaign: What all stages share.
         store: Where the losses are kept.
-        start: The model before fine-tuning.
+        start: The model before fine-tuning; None: coalitions start from fresh weights.
         manifests: Name (``paired``, ``validation``) to a manifest of ``finetune``.
         contributors: One row per player.
-        n_coalitions: The first so many coalitions that lack somebody and are not empty.
+        n_coalitions: So many, spread over the plan, that lack somebody and are not empty.
 
     Returns:
         Columns model (a name of ``manifests``, or ``start``: the start model beside each coalition of the first
@@ -44,8 +44,9 @@ def measure_residual(
     from groupshap.tasks.residual import residual_task  # noqa: PLC0415 - imports torch
 
     models = _models(manifests, len(contributors), n_coalitions)
-    before = {"model": START, "path": str(start.path), "sha256": start.sha256}
-    models += [{**row, **before} for row in models if row["model"] == next(iter(manifests))]
+    if start is not None:
+        before = {"model": START, "path": str(start.path), "sha256": start.sha256}
+        models += [{**row, **before} for row in models if row["model"] == next(iter(manifests))]
     recipe = campaign.recipe("residual", campaign.n_threads, images_sha256=campaign.images.sha256)
     run = Store(store.root / "residual").open(recipe)
     todo = {_task_id(row): row for row in models if not run.is_committed(_task_id(row))}

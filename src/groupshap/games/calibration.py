@@ -10,7 +10,10 @@ few. Two corrections, both without refits of the model per row:
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from groupshap.games.evaluations import Evaluations
@@ -35,18 +38,28 @@ DELTA_STEP = 0.3
 """In posterior standard deviations of θ: wide enough to average over kinks, narrow enough to be a derivative."""
 
 
-def influence_inflation(model: SubsetGP) -> tuple[float, float]:
+class Posterior(Protocol):
+    """What the leave-one-out residuals of a Gaussian process need; one level or several."""
+
+    factor: FloatArray
+    omega: FloatArray
+    inverse_diagonal: FloatArray
+
+    def shapley_operator(self) -> FloatArray:
+        """(m, n) float64: covariance of every row with the values."""
+
+
+def influence_inflation(model: Posterior, interior: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Factor κ ≥ 1 for the posterior covariance, and the effective number of residuals behind it.
 
     κ is the larger of the plain and the influence-weighted mean of squared standardised leave-one-out residuals of the
-    interior rows; the weight of row r is Σ_i (∂φ̂_i/∂y_r)² times the leave-one-out variance, φ̂ centred over players.
+    ``interior`` rows; the weight of row r is Σ_i (∂φ̂_i/∂y_r)² times the leave-one-out variance, φ̂ centred over players.
     """
     operator = model.shapley_operator()
     slope = scipy.linalg.cho_solve((model.factor, True), operator, check_finite=False)
     slope -= slope.mean(axis=1, keepdims=True)
-    rows = model.interior
-    squares = (model.omega**2 / model.inverse_diagonal)[rows]
-    weights = (np.einsum("ri,ri->r", slope, slope) / model.inverse_diagonal)[rows]
+    squares = (model.omega**2 / model.inverse_diagonal)[interior]
+    weights = (np.einsum("ri,ri->r", slope, slope) / model.inverse_diagonal)[interior]
     if weights.sum() <= 0.0:
         return max(1.0, float(squares.mean())), float(len(squares))
     weighted = float(weights @ squares / weights.sum())

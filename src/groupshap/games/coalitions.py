@@ -16,6 +16,7 @@ __all__ = [
     "all_coalitions",
     "coalition_id",
     "coalitions_from_members",
+    "distinct_coalitions",
     "leave_one_out_coalitions",
     "replicate_numbers",
     "task_ids",
@@ -62,6 +63,12 @@ def coalitions_from_members(members: Sequence[Iterable[int]], n_players: int) ->
             raise ValueError(f"Expected player numbers in 0..{n_players - 1}, got {numbers} in row {row}.")
         coalitions[row, numbers] = True
     return coalitions
+
+
+def distinct_coalitions(coalitions: CoalitionMatrix) -> CoalitionMatrix:
+    """(k, n_players) bool: each coalition once, in the order in which it first appears."""
+    _, first = np.unique(coalitions, axis=0, return_index=True)
+    return coalitions[np.sort(first)]
 
 
 def all_coalitions(n_players: int) -> CoalitionMatrix:

@@ -61,7 +61,7 @@ def fit_committee(evaluations: Evaluations, rows_per_block: int) -> CommitteeFit
         precision += member_precision
         pull += member_precision @ member_values
         residuals.append(member.leave_one_out()[0][member.interior])
-        inflations.append(influence_inflation(member))
+        inflations.append(influence_inflation(member, member.interior))
     covariance = _inverse(precision)
     return CommitteeFit(
         values=covariance @ pull,

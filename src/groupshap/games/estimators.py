@@ -217,7 +217,7 @@ def _process(evaluations: Evaluations) -> tuple[Fit, float]:
     else:
         model = fit_subset_gp(evaluations)
         values, posterior = model.shapley()
-        kappa, freedom = influence_inflation(model)
+        kappa, freedom = influence_inflation(model, model.interior)
         factor, of_the_mean = hyperparameter_uncertainty(model, evaluations)
         covariance = kappa * factor * posterior + of_the_mean
         noise, remarks = model.noise_bound, {"hyperparameter_factor": factor}

@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from groupshap.games.calibration import influence_inflation
 from groupshap.games.estimators import estimate_collapsed, resolved_law
 from groupshap.games.evaluations import Evaluations, collapse
 from groupshap.games.exact import MAX_EXACT_PLAYERS
 from groupshap.games.regression import fit_size_adjusted
 from groupshap.games.requirements import MIN_INTERIOR
 from groupshap.games.subset_gp import MAX_PROCESS_ROWS, fit_subset_gp
-from groupshap.games.two_fidelity_calibration import influence_inflation_of_levels, parameter_uncertainty
+from groupshap.games.two_fidelity_calibration import parameter_uncertainty
 from groupshap.games.two_fidelity_fit import fit_levels, interior_spreads
 from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities, check_player_names
@@ -256,7 +257,7 @@ def _joint_result(
 ) -> ShapleyValues:
     model = stages[-1]
     values, posterior = model.shapley()
-    kappa, freedom = influence_inflation_of_levels(model)
+    kappa, freedom = influence_inflation(model, model.interior_top)
     factor, of_the_mean, rho_error = parameter_uncertainty(stages[-2], model, wanted)
     replicated = noise_from_replicates(wanted)
     return ShapleyValues(

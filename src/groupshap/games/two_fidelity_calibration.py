@@ -1,7 +1,7 @@
 """Honest errors of the joint process against the wanted game: the two corrections of ``calibration.py``, for levels.
 
-* the variance is multiplied by the mean squared standardised leave-one-out residual of the rows of the wanted level,
-  because the question is how far the retrained game may be from the fit, however well the cheap one is known;
+* the variance is multiplied by ``influence_inflation`` of the interior rows of the wanted level, because the question
+  is how far the retrained game may be from the fit, however well the cheap one is known;
 * the law of total variance over the (Laplace) posterior of ρ and the hyper-parameters of the last level: with a dozen
   retrainings ρ is known to 20 %, and so is everything that the cheap rows say.
 """
@@ -19,30 +19,11 @@ from groupshap.games.two_fidelity_fit import LevelData, level_data, level_object
 from groupshap.games.two_fidelity_model import CoKriging
 from groupshap.games.types import CoalitionMatrix, FloatArray
 
-__all__ = ["influence_inflation_of_levels", "parameter_sensitivities", "parameter_uncertainty"]
+__all__ = ["parameter_sensitivities", "parameter_uncertainty"]
 
-MIN_FREEDOM = 4.0
 HESSIAN_STEP = 1e-3
 DELTA_STEP = 0.3
 """In posterior standard deviations, as for the single process."""
-
-
-def influence_inflation_of_levels(model: CoKriging) -> tuple[float, float]:
-    """Factor κ ≥ 1 for the posterior covariance, and the effective number of residuals behind it.
-
-    The larger of the plain and the influence-weighted mean of squared standardised leave-one-out residuals of the
-    interior rows of the wanted level; the weight of row r is Σ_i (∂φ̂_i/∂y_r)² times its leave-one-out variance.
-    """
-    slope = scipy.linalg.cho_solve((model.factor, True), model.shapley_operator(), check_finite=False)
-    slope -= slope.mean(axis=1, keepdims=True)
-    rows = model.interior_top
-    squares = (model.omega**2 / model.inverse_diagonal)[rows]
-    weights = (np.einsum("ri,ri->r", slope, slope) / model.inverse_diagonal)[rows]
-    if weights.sum() <= 0.0:
-        return max(1.0, float(squares.mean())), float(len(squares))
-    weighted = float(weights @ squares / weights.sum())
-    freedom = float(weights.sum() ** 2 / (weights @ weights))
-    return max(1.0, float(squares.mean()), weighted), max(MIN_FREEDOM, freedom)
 
 
 def parameter_uncertainty(

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from groupshap.baselines.config import BaselinesConfig
 from groupshap.campaign.coalitions import ESTIMATION, plan_table
-from groupshap.campaign.shared import Campaign
-from groupshap.campaign.splits import make_and_measure
-from groupshap.engines.base import EngineConfig, threads
+from groupshap.engines.base import threads
 from groupshap.games import add_one_in_coalitions, leave_one_out_coalitions
 from groupshap.image_pack import load_pack
-from groupshap.pipelines.validation.nodes import workshop
 from groupshap.store import FileRef
 from groupshap.tasks.config import (
-    BaseTrainingConfig,
     DeviceSetting,
     PropertyEvalConfig,
     RootSeed,
-    SubsetFinetuneConfig,
 )
 
-__all__ = ["attribute_by_baselines", "draw_single_coalitions", "measure_single_coalitions"]
+__all__ = ["attribute_by_baselines", "draw_single_coalitions"]
 
 
 def draw_single_coalitions(contributors: pd.DataFrame, images: FileRef) -> pd.DataFrame:
     """Nobody, everybody, all but one and one alone: what leave-one-out and add-one-in compare."""
     masks = np.concatenate([leave_one_out_coalitions(len(contributors)), add_one_in_coalitions(len(contributors))])
     return plan_table(np.unique(masks, axis=0), contributors, load_pack(images.path), ESTIMATION)
-
-
-def measure_single_coalitions(
-    *,
-    config: SubsetFinetuneConfig,
-    base: BaseTrainingConfig,
-    measuring: PropertyEvalConfig,
-    engine: EngineConfig,
-    root_seed: RootSeed,
-    device: DeviceSetting,
-    coalitions: pd.DataFrame,
-    images: FileRef,
-    **files: Any,
-) -> pd.DataFrame:
-    """Their utilities in the game that the values are fitted to."""
-    campaign = Campaign(images, root_seed.root, device.root, engine)
-    _, utilities = make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
-    return utilities
 
 
 def attribute_by_baselines(

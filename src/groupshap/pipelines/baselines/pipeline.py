@@ -7,9 +7,9 @@ from kedro.pipeline import Node, Pipeline
 from groupshap.pipelines.baselines.nodes import (
     attribute_by_baselines,
     draw_single_coalitions,
-    measure_single_coalitions,
 )
 from groupshap.pipelines.group import group_of
+from groupshap.pipelines.validation.nodes import measure_paired
 from groupshap.pipelines.validation.pipeline import INPUTS, PARAMETERS
 
 __all__ = ["create_pipeline"]
@@ -41,7 +41,12 @@ def create_pipeline(**_: object) -> Pipeline:
                 "single_coalitions",
                 name="draw_single_coalitions",
             ),
-            Node(measure_single_coalitions, single, "single_utilities", name="measure_single_coalitions"),
+            Node(
+                measure_paired,
+                single,
+                ["single_manifest", "single_utilities"],
+                name="measure_single_coalitions",
+            ),
             Node(
                 attribute_by_baselines,
                 {"single_utilities": "single_utilities", **inputs, **parameters},

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from groupshap.attribution.config import EstimationConfig
 from groupshap.attribution.correction import draw_correction, moves_table, retrained_rows
-from groupshap.attribution.fits import attribute
+from groupshap.attribution.fits import corrected_values, values_of
 from groupshap.attribution.utilities_table import coalition_utilities, player_names
 from groupshap.campaign.correction import correct
 from groupshap.campaign.shared import Campaign
@@ -56,8 +56,15 @@ def explain_correction(
     cheap, retrained = retrained_rows(correction_utilities, utilities, contributors)
     masks, measured = coalition_utilities(cheap, contributors)
     names = player_names(contributors)
-    fits = {name: attribute(masks, values, estimation, names, retrained[name]) for name, values in measured.items()}
-    return moves_table(fits)
+    return moves_table(
+        {
+            name: (
+                values_of(estimation.estimator, masks, values, estimation, names),
+                corrected_values(retrained[name], masks, values, estimation, names),
+            )
+            for name, values in measured.items()
+        }
+    )
 
 
 def plot_correction(correction_moves: pd.DataFrame) -> dict[str, Figure]:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from groupshap.campaign.coalitions import plan_table
-from groupshap.campaign.shared import Campaign
-from groupshap.campaign.splits import make_and_measure
-from groupshap.engines.base import EngineConfig
 from groupshap.image_pack import load_pack
-from groupshap.pipelines.validation.nodes import workshop
 from groupshap.store import FileRef
 from groupshap.tasks.config import (
-    BaseTrainingConfig,
     CounterfactualConfig,
-    DeviceSetting,
-    PropertyEvalConfig,
     RootSeed,
     ValidationConfig,
 )
 
-__all__ = ["choose_removals", "measure_removals", "plot_counterfactuals", "score_removals"]
+__all__ = ["choose_removals", "plot_counterfactuals", "score_removals"]
 
 
 def choose_removals(
@@ -54,24 +45,6 @@ def choose_removals(
     removed = removals(chosen, contributors, property_directions, config.shares, config.n_random, root_seed.root)
     masks = np.tile(removal_coalitions(removed, contributors), (config.n_replicates, 1))
     return removed, plan_table(masks, contributors, load_pack(images.path), "counterfactuals")
-
-
-def measure_removals(
-    *,
-    config: ValidationConfig,
-    base: BaseTrainingConfig,
-    measuring: PropertyEvalConfig,
-    engine: EngineConfig,
-    root_seed: RootSeed,
-    device: DeviceSetting,
-    coalitions: pd.DataFrame,
-    images: FileRef,
-    **files: Any,
-) -> pd.DataFrame:
-    """Retrain on who remains, by the recipe of the validation, and measure."""
-    campaign = Campaign(images, root_seed.root, device.root, engine)
-    _, utilities = make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
-    return utilities
 
 
 def score_removals(

@@ -6,11 +6,11 @@ from kedro.pipeline import Node, Pipeline
 
 from groupshap.pipelines.counterfactuals.nodes import (
     choose_removals,
-    measure_removals,
     plot_counterfactuals,
     score_removals,
 )
 from groupshap.pipelines.group import group_of
+from groupshap.pipelines.validation.nodes import measure_retrained
 from groupshap.pipelines.validation.pipeline import INPUTS, PARAMETERS
 
 __all__ = ["create_pipeline"]
@@ -29,9 +29,9 @@ def create_pipeline(**_: object) -> Pipeline:
             name="choose_removals",
         ),
         Node(
-            measure_removals,
+            measure_retrained,
             {"coalitions": "counterfactual_coalitions", "config": "params:validation", **INPUTS, **PARAMETERS},
-            "counterfactual_utilities",
+            ["counterfactual_manifest", "counterfactual_utilities"],
             name="measure_removals",
         ),
         Node(
