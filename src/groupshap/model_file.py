@@ -18,6 +18,7 @@ from torch import nn
 
 from groupshap.diffusion.base import Family, ImageShape, family_of
 from groupshap.diffusion.config import ModelConfig
+from groupshap.diffusion.frozen import FrozenParts, find_frozen
 from groupshap.errors import UserError
 from groupshap.pruning.channels import replay_history
 
@@ -38,15 +39,17 @@ class ModelDescription:
         config: Family, network and noise process.
         image_shape: (channels, height, width).
         pruning_history: What was removed from each layer, see ``pruning.history``; empty for an unpruned model.
+        frozen: Networks beside the denoiser that are never trained; None: none.
     """
 
     config: ModelConfig
     image_shape: ImageShape
     pruning_history: list[Any] = field(default_factory=list)
+    frozen: FrozenParts | None = None
 
     def family(self) -> Family:
         """The model's family."""
-        return family_of(self.config, self.image_shape)
+        return family_of(self.config, self.image_shape, self.frozen)
 
     def initialise(self, seed: int) -> nn.Module:
         """The architecture with random weights; of a pruned one, what pruning leaves of a random initialisation."""
@@ -60,6 +63,7 @@ def save_model(path: Path, model: nn.Module, description: ModelDescription) -> N
         "image_shape": list(description.image_shape),
         "pruning_history": description.pruning_history,
     }
+    header |= {"frozen_sha256": description.frozen.sha256} if description.frozen else {}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, path, metadata={_KEY: json.dumps(header, sort_keys=True)})
 
@@ -69,18 +73,21 @@ def read_description(path: Path) -> ModelDescription:
 
     Raises:
         ModelFileError: no safetensors file, or one without our header.
+        FrozenPartsError: the networks beside it are missing or have changed.
     """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
         config = ModelConfig(**header["config"])
         channels, height, width = header["image_shape"]
-        return ModelDescription(config, (channels, height, width), header["pruning_history"])
+        history, frozen_sha256 = header["pruning_history"], header.get("frozen_sha256")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise ModelFileError(
             f"{path} is no intact model file of this project ({type(error).__name__}: {error}). Delete it and run the "
             "pipeline that makes it again."
         ) from error
+    frozen = find_frozen(path, frozen_sha256) if frozen_sha256 else None
+    return ModelDescription(config, (channels, height, width), history, frozen)
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelDescription]:

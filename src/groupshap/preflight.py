@@ -110,7 +110,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     measuring = PropertyEvalConfig(**parameters["property_eval"])
     problems = [_unknown(key) for key in parameters if key not in KNOWN]
     problems += [*_size_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
-    problems += _device_problem(parameters["device"])
+    problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"])]
     if problems:
         raise ParameterProblems(problems)
 
@@ -173,6 +173,19 @@ def _sampler_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) ->
     return [
         f"`property_eval.sampler.n_steps` is {measuring.sampler.n_steps}: expected at most "
         f"`base_training.model.n_noise_levels` = {base.model.n_noise_levels}."
+    ]
+
+
+def _prompt_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) -> list[str]:
+    family, guidance_scale = base.model.family, measuring.sampler.guidance_scale
+    if base.model.takes_prompts:
+        missing = "`property_eval.prompts` is not given: expected what images are generated for, a list of prompts"
+        return [] if measuring.prompts else [f"{missing}, because a model of family {family} draws what it is told."]
+    if measuring.prompts is None and guidance_scale == 1:
+        return []
+    return [
+        "`property_eval.prompts` and `property_eval.sampler.guidance_scale` are for families with prompts, got "
+        f"`base_training.model.family` = {family}: leave them out."
     ]
 
 

@@ -20,7 +20,7 @@ from groupshap.baselines.gradients import (
 from groupshap.baselines.influence import das_weights, influence_of
 from groupshap.baselines.journey import gradients_of_journeys, journeys
 from groupshap.baselines.projection import Projection
-from groupshap.diffusion.base import family_of
+from groupshap.diffusion.base import Encoded, family_of
 from groupshap.diffusion.config import ModelConfig, SamplerConfig
 from groupshap.diffusion.sampler import sample_all
 from groupshap.diffusion.training import denoising_loss
@@ -48,7 +48,7 @@ class OneConvolution:
             torch.manual_seed(seed)
             return nn.Conv2d(3, 3, 3, padding=1)
 
-    def predict(self, model, noisy, timesteps):
+    def predict(self, model, noisy, timesteps, conditions=None, guidance_scale=1.0):
         return model(noisy)
 
 
@@ -62,12 +62,12 @@ def by_autograd(family, model, images, settings):
     rows = []
     for image, digest in zip(images, image_digests(images), strict=True):
         noise = addressed_noise([("image", digest)], (settings.n_timesteps, *family.sample_shape), settings.root_seed)
-        clean = family.encode(image[None])
+        clean = family.encode(image[None]).clean
         loss, square = 0.0, 0.0
         for number, timestep in enumerate([250, 750]):
             level = family.noise.alphas_cumprod
             at, own = torch.tensor([timestep]), noise[0, number : number + 1]
-            loss = loss + denoising_loss(family, model, clean, own, at, level) / 2
+            loss = loss + denoising_loss(family, model, Encoded(clean), own, at, level) / 2
             noisy = level[timestep].sqrt() * clean + (1 - level[timestep]).sqrt() * own
             out = family.predict(model, noisy, at)
             if family.noise.config.prediction_type == "v_prediction":
@@ -189,7 +189,7 @@ def test_the_gradient_of_a_journey_is_the_mean_over_its_points():
     noise = addressed_noise([("journey", 0), ("journey", 1)], ends.shape[1:], SETTINGS.root_seed)
     for number in range(2):
         level = family.noise.alphas_cumprod
-        loss = denoising_loss(family, model, ends[number], noise[number], timesteps, level)
+        loss = denoising_loss(family, model, Encoded(ends[number]), noise[number], timesteps, level)
         expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))])
         np.testing.assert_allclose(found[number], expected.numpy(), rtol=1e-4, atol=1e-6)
 

@@ -15,6 +15,7 @@ from groupshap.campaign.models import prune, train_base
 from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.residual import START, measure_residual
 from groupshap.campaign.shared import Campaign
+from groupshap.diffusion.base import Encoded
 from groupshap.diffusion.config import ModelConfig, TrainConfig
 from groupshap.diffusion.influence import NewtonStep, remove_influence
 from groupshap.engines.base import EngineConfig
@@ -127,22 +128,15 @@ def test_the_newton_step_solves_a_quadratic_exactly():
             self.level = torch.nn.Parameter(torch.zeros(1))
 
     class Mean:
-        """Family whose loss is (level - mean of the batch)^2 whatever the timestep."""
-
-        class noise:  # noqa: N801
-            alphas_cumprod = torch.zeros(4)
-
-            class config:  # noqa: N801
-                prediction_type = "v_prediction"
+        """Objective whose loss is the mean of (level - image)^2 over the batch."""
 
         def trainable(self, model):
             return [model.level]
 
-        def predict(self, model, noisy, timesteps):
-            # v = -clean at signal level 0: predicting -level makes the loss (level - clean)^2
-            return (-model.level).expand(len(noisy), 1, 1, 1)
+        def loss(self, model, batch, generator):
+            return (model.level - batch.clean).square().mean()
 
-    kept, removed = torch.full((30, 1, 1, 1), 1.0), torch.full((10, 1, 1, 1), 5.0)
+    kept, removed = Encoded(torch.full((30, 1, 1, 1), 1.0)), Encoded(torch.full((10, 1, 1, 1), 5.0))
     model = Line()
     with torch.no_grad():
         model.level.fill_(2.0)  # the minimum with everybody: (30 * 1 + 10 * 5) / 40

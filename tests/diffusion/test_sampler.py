@@ -21,12 +21,12 @@ class OneImage:
     def __init__(self, prediction, image, error=0.0):
         self._error = error * torch.randn((1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
         self._family = family_of(TINY.model_copy(update={"prediction": prediction}), (3, 8, 8))
-        self._image = self._family.encode(image)
+        self._image = self._family.encode(image).clean
 
     def __getattr__(self, name):
         return getattr(self._family, name)
 
-    def predict(self, model, noisy, timesteps):
+    def predict(self, model, noisy, timesteps, conditions, guidance_scale):
         level = self._family.noise.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
         noise = (noisy - level.sqrt() * self._image) / (1 - level).sqrt()
         if self._family.noise.config.prediction_type == "epsilon":

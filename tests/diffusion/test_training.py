@@ -9,10 +9,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from groupshap.diffusion.base import family_of, resolve_device
+from groupshap.diffusion.base import Encoded, family_of, resolve_device
 from groupshap.diffusion.config import ModelConfig, TrainConfig
 from groupshap.diffusion.training import (
     Checkpointing,
+    Denoising,
     DivergedError,
     batch_rows,
     denoising_loss,
@@ -71,17 +72,16 @@ def assert_same_bits(first, second):
 def test_a_killed_training_goes_on_and_ends_in_the_same_bits(images, tmp_path):
     family = family_of(TINY, (3, 8, 8))
     inputs = family.encode(images)
-    whole = train(family, family.initialise(1), inputs, STEPS, seed=5, device=CPU)
+    whole = train(Denoising(family), family.initialise(1), inputs, STEPS, seed=5, device=CPU)
     keeping = Checkpointing(tmp_path / "state.safetensors", every_n_steps=10)
     n_predictions = 0
     for dies_at in (31, 27):  # after step 31; then 27 steps later, wherever it went on
+        dying = Denoising(Mortal(family, dies_at))
         with pytest.raises(KilledError):
-            train(
-                Mortal(family, dies_at), family.initialise(1), inputs, STEPS, seed=5, device=CPU, checkpointing=keeping
-            )
+            train(dying, family.initialise(1), inputs, STEPS, seed=5, device=CPU, checkpointing=keeping)
         n_predictions += dies_at
     counting = Mortal(family, 60)
-    resumed = train(counting, family.initialise(1), inputs, STEPS, seed=5, device=CPU, checkpointing=keeping)
+    resumed = train(Denoising(counting), family.initialise(1), inputs, STEPS, seed=5, device=CPU, checkpointing=keeping)
     assert 60 - counting._left < 20, "it started again instead of going on"
     assert_same_bits(weights(whole.model), weights(resumed.model))
     assert whole.losses == resumed.losses
@@ -93,8 +93,8 @@ def test_a_damaged_state_is_named_and_training_starts_again(images, tmp_path, ca
     inputs, few = family.encode(images), TrainConfig(n_steps=5, batch_size=4)
     (tmp_path / "state.safetensors").write_bytes(b"not a checkpoint")
     keeping = Checkpointing(tmp_path / "state.safetensors", every_n_steps=10)
-    damaged = train(family, family.initialise(1), inputs, few, seed=5, device=CPU, checkpointing=keeping)
-    whole = train(family, family.initialise(1), inputs, few, seed=5, device=CPU)
+    damaged = train(Denoising(family), family.initialise(1), inputs, few, seed=5, device=CPU, checkpointing=keeping)
+    whole = train(Denoising(family), family.initialise(1), inputs, few, seed=5, device=CPU)
     assert "cannot be read" in caplog.text
     assert_same_bits(weights(damaged.model), weights(whole.model))
 
@@ -107,7 +107,9 @@ def test_global_generators_neither_matter_nor_change(images):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
         results.append(
-            weights(train(family, family.initialise(7), family.encode(images), few, seed=5, device=CPU).model)
+            weights(
+                train(Denoising(family), family.initialise(7), family.encode(images), few, seed=5, device=CPU).model
+            )
         )
         assert torch.equal(before, torch.get_rng_state())
     assert_same_bits(*results)
@@ -116,7 +118,7 @@ def test_global_generators_neither_matter_nor_change(images):
 def test_training_lowers_the_loss(images):
     family = family_of(TINY.model_copy(update={"dropout": 0.0}), (3, 8, 8))
     config = TrainConfig(n_steps=150, batch_size=10, learning_rate=3e-3, ema_decay=0.9)
-    result = train(family, family.initialise(0), family.encode(images[:1]), config, seed=0, device=CPU)
+    result = train(Denoising(family), family.initialise(0), family.encode(images[:1]), config, seed=0, device=CPU)
     assert result.losses[-1] < 0.5 * result.losses[0]
     assert not result.model.training
 
@@ -147,11 +149,11 @@ def test_loss_is_zero_for_the_perfect_prediction(prediction):
     target = noise if prediction == "epsilon" else velocity
 
     class Oracle(Mortal):
-        def predict(self, model, noisy, timesteps):
+        def predict(self, model, noisy, timesteps, conditions):
             torch.testing.assert_close(noisy, family.noise.add_noise(clean, noise, timesteps))
             return target
 
-    loss = denoising_loss(Oracle(family, 1), torch.nn.Identity(), clean, noise, timesteps, levels)
+    loss = denoising_loss(Oracle(family, 1), torch.nn.Identity(), Encoded(clean), noise, timesteps, levels)
     assert loss.item() < 1e-10
 
 
@@ -186,7 +188,7 @@ def test_bad_settings_are_refused_before_training(images):
         family_of(ModelConfig(block_out_channels=(8, 8, 8)), (3, 6, 6))
     family = family_of(TINY, (3, 8, 8))
     with pytest.raises(ValueError, match="at least one image"):
-        train(family, family.initialise(0), family.encode(images[:0]), STEPS, seed=0, device=CPU)
+        train(Denoising(family), family.initialise(0), family.encode(images[:0]), STEPS, seed=0, device=CPU)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA device"):
             resolve_device("cuda")
@@ -194,6 +196,6 @@ def test_bad_settings_are_refused_before_training(images):
 
 def test_divergence_is_named(images):
     family = family_of(TINY, (3, 8, 8))
-    inputs = family.encode(images) * math.inf
+    inputs = Encoded(family.encode(images).clean * math.inf)
     with pytest.raises(DivergedError, match="loss is nan by step 25"):
-        train(family, family.initialise(0), inputs, STEPS, seed=0, device=CPU)
+        train(Denoising(family), family.initialise(0), inputs, STEPS, seed=0, device=CPU)

@@ -18,7 +18,7 @@ from torch.func import functional_call, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from groupshap.baselines.projection import Projection
-from groupshap.diffusion.base import Family
+from groupshap.diffusion.base import Encoded, Family
 from groupshap.images import ImageArray
 from groupshap.progress import progress
 from groupshap.seeds import seed_for
@@ -86,16 +86,20 @@ class DenoisingOutputs:
         }
         """What is differentiated by, by name: all weights, or the adapter."""
 
-    def __call__(self, parameters: dict[str, Tensor], clean: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, parameters: dict[str, Tensor], clean: Tensor, noise: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Outputs (2,) of one image, and its losses (n_timesteps,).
 
         Args:
             parameters: Values for ``self.parameters``.
             clean: (n_timesteps, *sample_shape); the same sample again and again, or one for each timestep.
             noise: Standard normal, same shape.
+            condition: What the image is conditioned on.
         """
         noisy = self._signal * clean + self._noise * noise
-        prediction = functional_call(self._network, parameters, (noisy, self._timesteps)).float()
+        conditions = None if condition is None else condition.expand(len(noisy), *condition.shape)
+        prediction = functional_call(self._network, parameters, (noisy, self._timesteps, conditions)).float()
         if self._predicts_noise:
             target, predicted_noise = noise, prediction
         else:  # v and the noise in it: Salimans & Ho 2022, app. D
@@ -104,12 +108,13 @@ class DenoisingOutputs:
         losses = (prediction - target).square().flatten(1).mean(dim=1)
         return torch.stack([losses.mean(), predicted_noise.square().mean()]), losses
 
-    def gradients(self, clean: Tensor, noise: Tensor, n_pairs_at_once: int) -> tuple[dict[str, Tensor], Tensor]:
+    def gradients(self, images: Encoded, noise: Tensor, n_pairs_at_once: int) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients by parameter (n, 2, *shape) and losses (n, n_timesteps) of n images (n, n_timesteps, ...)."""
         n_at_once = max(1, n_pairs_at_once // len(self._timesteps))
-        per_image = vmap(jacrev(self, has_aux=True), in_dims=(None, 0, 0), chunk_size=n_at_once)
+        by_row = [images.clean, noise, *([] if images.conditions is None else [images.conditions])]
+        per_image = vmap(jacrev(self, has_aux=True), in_dims=(None, *[0] * len(by_row)), chunk_size=n_at_once)
         with sdpa_kernel(SDPBackend.MATH):  # the fused attentions have no rule for vmap: one image after the other
-            return per_image(self.parameters, clean, noise)
+            return per_image(self.parameters, *by_row)
 
 
 class _Predictor(nn.Module):
@@ -120,45 +125,54 @@ class _Predictor(nn.Module):
         self._family = family
         self.model = model
 
-    def forward(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        return self._family.predict(self.model, noisy, timesteps)
+    def forward(self, noisy: Tensor, timesteps: Tensor, conditions: Tensor | None) -> Tensor:
+        return self._family.predict(self.model, noisy, timesteps, conditions)
 
 
 def gradients_of_images(
-    family: Family, model: nn.Module, images: ImageArray, settings: GradientSettings, label: str = "gradients"
+    family: Family,
+    model: nn.Module,
+    images: ImageArray,
+    settings: GradientSettings,
+    label: str = "gradients",
+    prompts: Sequence[str] | None = None,
 ) -> GradientFeatures:
-    """Projected gradients of each image (n, channels, height, width) uint8, at timesteps spread evenly over [0, T)."""
+    """Projected gradients of each image (n, channels, height, width) uint8, at timesteps spread evenly over [0, T).
+
+    ``prompts``: one per image, for families with conditions.
+    """
     outputs = DenoisingOutputs(family, model, _midpoints(len(family.noise.alphas_cumprod), settings), settings.device)
     digests = image_digests(images)
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+    def batches() -> Iterator[tuple[Encoded, Tensor]]:
         n = n_per_projection(outputs.parameters, settings.memory_bytes)
         for first in range(0, len(images), n):
-            clean = family.encode(images[first : first + n])[:, None]
-            addresses = [("image", digest) for digest in digests[first : first + n]]
+            rows = slice(first, first + n)
+            own = family.encode(images[rows], prompts and prompts[rows], device=settings.device)
+            addresses = [("image", digest) for digest in digests[rows]]
             noise = addressed_noise(addresses, (settings.n_timesteps, *family.sample_shape), settings.root_seed)
-            yield clean.expand_as(noise), noise
+            yield Encoded(own.clean[:, None].expand_as(noise), own.conditions), noise
 
     return projected_gradients(outputs, batches(), len(images), settings, label)
 
 
 def projected_gradients(
     outputs: DenoisingOutputs,
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Iterator[tuple[Encoded, Tensor]],
     n_images: int,
     settings: GradientSettings,
     label: str,
 ) -> GradientFeatures:
-    """Gradients of batches of (clean, noise), each (n, n_timesteps, *sample_shape); only projections are kept."""
+    """Gradients of batches of (images, noise), both (n, n_timesteps, *sample_shape); only projections are kept."""
     found = []
     with progress(label, n_images, unit="image") as bar:
-        for clean, noise in batches:
-            at = (clean.to(settings.device), noise.to(settings.device))
+        for images, noise in batches:
+            at = (images.to(settings.device), noise.to(settings.device))
             gradients, losses = outputs.gradients(*at, settings.n_pairs_at_once)
             rows = {name: gradient.flatten(0, 1) for name, gradient in gradients.items()}
             projected = settings.projection(rows).unflatten(0, (-1, 2))
             found.append([part.cpu().numpy() for part in (projected[:, 0], projected[:, 1], losses.detach())])
-            bar.update(len(clean))
+            bar.update(len(images))
     return GradientFeatures(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 

@@ -43,7 +43,7 @@ from groupshap.model_file import ModelDescription, load_model
 from groupshap.progress import quiet
 from groupshap.properties.base import Property, PropertyError, fit_properties, measure, resolve_properties
 from groupshap.tasks.config import PropertyEvalConfig
-from groupshap.tasks.measure import generate
+from groupshap.tasks.measure import generate, prompts_in_turn
 
 __all__ = ["Run", "survey"]
 
@@ -92,7 +92,7 @@ class Run:
     def sorted_pack(self) -> ImagePack:
         """The images by their bytes, then by contributor."""
         order = np.lexsort((self.pack.players, image_digests(self.pack.images)))
-        return ImagePack(self.pack.images[order], self.pack.players[order])
+        return ImagePack(self.pack.images[order], self.pack.players[order], prompts=self.pack.prompts_of(order))
 
     @cached_property
     def measured(self) -> tuple[CoalitionMatrix, dict[str, Utilities]]:
@@ -108,7 +108,7 @@ class Run:
     def generated(self) -> tuple[ImageArray, float]:
         """Images of the base model, those behind its properties, and the seconds that they took."""
         arguments = (self.base_model, self.config.n_images, self.measuring.sampler, self.root_seed, self.device)
-        return _timed(lambda: generate(*arguments))
+        return _timed(lambda: generate(*arguments, self.measuring.prompts))
 
     @cached_property
     def fitted_properties(self) -> list[Property]:
@@ -231,15 +231,18 @@ def _add_gradients(tables: BaselineTables, run: Run) -> None:
     """Everything that is made of gradients; all of them share the gradients of the training images."""
     model, description = run.model
     family, settings, config = description.family(), run.gradient_settings, run.config
-    generated, needed = run.generated
+    (generated, needed), pack = run.generated, run.sorted_pack
+    prompts = prompts_in_turn(run.measuring.prompts, config.n_images)
 
-    def of_images(images: ImageArray, label: str) -> Callable[[], GradientFeatures]:
-        return lambda: gradients_of_images(family, model, images, settings, label)
+    def of_images(images: ImageArray, label: str, prompts: list[str] | None) -> Callable[[], GradientFeatures]:
+        return lambda: gradients_of_images(family, model, images, settings, label, prompts)
 
-    train, of_training = _timed(of_images(run.sorted_pack.images, "gradients of the training images"))
-    made, of_generated = _timed(of_images(generated, "gradients of the generated images"))
+    train, of_training = _timed(of_images(pack.images, "gradients of the training images", pack.prompts))
+    made, of_generated = _timed(of_images(generated, "gradients of the generated images", prompts))
     sampler = run.measuring.sampler
-    journey, of_journey = _timed(lambda: gradients_of_journeys(family, model, config.n_images, sampler, settings))
+    journey, of_journey = _timed(
+        lambda: gradients_of_journeys(family, model, config.n_images, sampler, settings, prompts)
+    )
 
     def influence(name: str, features: GradientFeatures) -> Influence:
         return influence_of(getattr(train, name), getattr(features, name), config.damping, config.damping_unit)

@@ -47,6 +47,7 @@ def measure_models(
         "properties": properties_recipe(config.properties),
         "reference_sha256": reference.sha256,
     }
+    settings |= {"prompts": list(config.prompts)} if config.prompts else {}
     (models_fingerprint,) = manifest["models_fingerprint"].unique()
     data = {"images_sha256": campaign.images.sha256, "models_fingerprint": models_fingerprint}
     run = store.open(campaign.recipe("measure", campaign.n_threads, **data, **settings))
@@ -116,6 +117,7 @@ def _measure_job(
         reference=reference.path,
         n_images=config.n_images,
         sampler=config.sampler,
+        prompts=config.prompts,
         root_seed=campaign.root_seed,
         device=campaign.device,
     )

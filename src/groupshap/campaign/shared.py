@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised whenever our code starts to give other numbers for the same settings
 _LIBRARIES = ("torch", "diffusers")
-_LATER: dict[str, Any] = {"ema_step_offset": 0}
+_LATER: dict[str, Any] = {"ema_step_offset": 0, "guidance_scale": 1.0}
 _ABSENT = object()
 
 

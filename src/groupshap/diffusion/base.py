@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -9,13 +11,44 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from groupshap.diffusion.config import Device, ModelConfig
+from groupshap.diffusion.frozen import FrozenParts
 from groupshap.errors import UserError
 from groupshap.images import ImageArray
 
-__all__ = ["DeviceError", "Family", "ImageShape", "family_of", "resolve_device"]
+__all__ = ["DeviceError", "Encoded", "Family", "ImageShape", "family_of", "resolve_device"]
 
 ImageShape = tuple[int, int, int]
 """(channels, height, width) of the images that a model is made for."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images as the denoiser sees them, one row each.
+
+    Attributes:
+        clean: (n, *sample_shape) float32.
+        conditions: (n, ...): what each row is conditioned on, in the family's own terms; None: unconditional.
+    """
+
+    clean: Tensor
+    conditions: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.conditions is not None and len(self.conditions) != len(self.clean):
+            raise ValueError(
+                f"Expected one condition per sample, got {len(self.conditions)} for {len(self.clean)} samples."
+            )
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def __getitem__(self, rows: Tensor | slice) -> Encoded:
+        """Some rows."""
+        return Encoded(self.clean[rows], None if self.conditions is None else self.conditions[rows])
+
+    def to(self, device: torch.device) -> Encoded:
+        """The same rows on another device."""
+        return Encoded(self.clean.to(device), None if self.conditions is None else self.conditions.to(device))
 
 
 class Family(Protocol):
@@ -34,18 +67,54 @@ class Family(Protocol):
     def trainable(self, model: nn.Module) -> list[nn.Parameter]:
         """The parameters that training changes, in a fixed order."""
 
-    def encode(self, images: ImageArray) -> Tensor:
-        """(n, channels, height, width) uint8 to (n, *sample_shape) float32, what the denoiser sees."""
+    def encode(
+        self, images: ImageArray, prompts: Sequence[str] | None = None, *, device: torch.device | None = None
+    ) -> Encoded:
+        """(n, channels, height, width) uint8 to what the denoiser sees; each row depends on its image and prompt alone.
 
-    def predict(self, model: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """(n, *sample_shape) noisy samples and (n,) int64 timesteps to the prediction, of the same shape."""
+        Args:
+            images: Of the family's image shape.
+            prompts: One per image; families without conditions make no use of them.
+            device: Where frozen networks run; None: the CPU. The result is on the CPU either way.
+        """
+
+    def conditions_for(self, prompts: Sequence[str] | None) -> Tensor | None:
+        """(n, ...): conditions under which images are generated, one per prompt; None: unconditional.
+
+        Raises:
+            ValueError: a conditional family, and no prompts.
+        """
+
+    def predict(
+        self,
+        model: nn.Module,
+        noisy: Tensor,
+        timesteps: Tensor,
+        conditions: Tensor | None,
+        guidance_scale: float = 1.0,
+    ) -> Tensor:
+        """(n, *sample_shape) noisy samples and (n,) int64 timesteps to the prediction, of the same shape.
+
+        Args:
+            model: The denoiser.
+            noisy: (n, *sample_shape) float32.
+            timesteps: (n,) int64.
+            conditions: Rows of ``Encoded.conditions`` or of ``conditions_for``.
+            guidance_scale: Sampling only: 1 is the plain prediction, above 1 leans towards the conditions (Ho &
+                Salimans 2021); families without conditions make no use of it.
+        """
 
     def decode(self, samples: Tensor) -> ImageArray:
-        """(n, *sample_shape) float32 to (n, channels, height, width) uint8."""
+        """(n, *sample_shape) float32 to (n, channels, height, width) uint8; each row depends on its sample alone."""
 
 
-def family_of(config: ModelConfig, image_shape: ImageShape) -> Family:
+def family_of(config: ModelConfig, image_shape: ImageShape, frozen: FrozenParts | None = None) -> Family:
     """The family that ``config.family`` names, for images of one shape.
+
+    Args:
+        config: Family, network and noise process.
+        image_shape: (channels, height, width).
+        frozen: Networks that are never trained; None for families that have none.
 
     Raises:
         ValueError: the images do not fit the architecture.
@@ -53,7 +122,7 @@ def family_of(config: ModelConfig, image_shape: ImageShape) -> Family:
     from groupshap.diffusion.ddpm import PixelDDPM  # noqa: PLC0415 - each family imports only its own networks
 
     families = {"ddpm": PixelDDPM}
-    return families[config.family](config, image_shape)
+    return families[config.family](config, image_shape, frozen)
 
 
 class DeviceError(UserError, ValueError):

@@ -54,6 +54,11 @@ class ModelConfig(_Frozen):
         return self
 
     @property
+    def takes_prompts(self) -> bool:
+        """Whether images are generated for prompts; other families refuse prompts and guidance."""
+        return False
+
+    @property
     def side_multiple(self) -> int:
         """The side of the images must be a multiple of this number of pixels."""
         return 2 ** (len(self.block_out_channels) - 1)
@@ -102,4 +107,7 @@ class SamplerConfig(_Frozen):
     n_steps: int = Field(default=10, ge=1, le=1000, description="Network evaluations per image.")
     batch_size: int = Field(
         default=64, ge=1, le=100_000, description="Speed and memory; the last bit of a pixel, rarely."
+    )
+    guidance_scale: float = Field(
+        default=1.0, ge=0, le=100, description="Families with prompts only: 1 is none (Ho & Salimans 2021)."
     )

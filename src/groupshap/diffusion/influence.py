@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from groupshap.diffusion.base import Family
-from groupshap.diffusion.training import TrainingResult, batch_rows, denoising_loss, stratified_timesteps
+from groupshap.diffusion.base import Encoded
+from groupshap.diffusion.training import Objective, TrainingResult, batch_rows
 from groupshap.seeds import seed_for
 
 __all__ = ["NewtonStep", "remove_influence"]
@@ -39,10 +39,10 @@ class NewtonStep:
 
 
 def remove_influence(
-    family: Family,
+    objective: Objective,
     model: nn.Module,
-    kept: Tensor,
-    removed: Tensor,
+    kept: Encoded,
+    removed: Encoded,
     settings: NewtonStep,
     *,
     seed: int,
@@ -51,19 +51,19 @@ def remove_influence(
     """Take the removed images' influence out of ``model``, in place.
 
     Args:
-        family: Kind of model.
+        objective: What the model was trained for.
         model: Trained on kept and removed images together.
-        kept: (n_kept, *sample_shape) float32.
-        removed: (n_removed, *sample_shape) float32.
+        kept: One row per kept image.
+        removed: One row per removed image.
         settings: Of the step.
         seed: Root of all draws.
         device: Where it runs.
     """
     start = time.monotonic()
     model = model.to(device).train()
-    parameters = family.trainable(model)
-    fisher_rows = _batch_gradients(family, model, kept.to(device), settings, seed_for(seed, "kept"), device)
-    gradient = _batch_gradients(family, model, removed.to(device), settings, seed_for(seed, "removed"), device).mean(0)
+    parameters = objective.trainable(model)
+    fisher_rows = _batch_gradients(objective, model, kept.to(device), settings, seed_for(seed, "kept"))
+    gradient = _batch_gradients(objective, model, removed.to(device), settings, seed_for(seed, "removed")).mean(0)
     step = _inverse_fisher(fisher_rows, gradient, settings.damping)
     odds = len(removed) / len(kept)  # sum over the removed images = n_removed times their mean
     with torch.no_grad():
@@ -76,18 +76,15 @@ def remove_influence(
 
 
 def _batch_gradients(
-    family: Family, model: nn.Module, inputs: Tensor, settings: NewtonStep, seed: int, device: torch.device
+    objective: Objective, model: nn.Module, inputs: Encoded, settings: NewtonStep, seed: int
 ) -> Tensor:
-    """(n_gradients, n_parameters) float32: gradients of the denoising loss on batches."""
-    parameters = family.trainable(model)
-    levels = family.noise.alphas_cumprod.to(device)
+    """(n_gradients, n_parameters) float32: gradients of the loss on batches."""
+    parameters = objective.trainable(model)
     rows = []
     for number in range(settings.n_gradients):
         generator = torch.Generator().manual_seed(seed_for(seed, "step", number))
-        clean = inputs[batch_rows(len(inputs), settings.batch_size, number, seed).to(device)]
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        timesteps = stratified_timesteps(len(clean), len(levels), generator).to(device)
-        loss = denoising_loss(family, model, clean, noise, timesteps, levels)
+        batch = inputs[batch_rows(len(inputs), settings.batch_size, number, seed).to(inputs.clean.device)]
+        loss = objective.loss(model, batch, generator)
         rows.append(torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, parameters)]))
     return torch.stack(rows)
 

@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor, nn
 
-from groupshap.diffusion.base import Family, ImageShape
+from groupshap.diffusion.base import Encoded, Family, ImageShape
 from groupshap.diffusion.config import SamplerConfig
 from groupshap.errors import UserError
 from groupshap.images import ImageArray
@@ -24,7 +24,13 @@ _SMALLEST_BATCH = 16
 
 
 def sample(
-    family: Family, model: nn.Module, seeds: Sequence[int], config: SamplerConfig, *, device: torch.device
+    family: Family,
+    model: nn.Module,
+    seeds: Sequence[int],
+    config: SamplerConfig,
+    *,
+    device: torch.device,
+    prompts: Sequence[str] | None = None,
 ) -> Iterator[ImageArray]:
     """Generate one image per seed.
 
@@ -34,27 +40,37 @@ def sample(
         seeds: One noise seed per image.
         config: Solver, steps and batch size.
         device: Where it runs.
+        prompts: One per seed, for families with conditions.
 
     Yields:
         Batches (n, channels, height, width) uint8 in the order of the seeds.
 
     Raises:
         NotFiniteError: the model generates NaN or infinity.
+        ValueError: a family with conditions, and no prompts.
     """
     model = model.to(device).eval()
     for first in range(0, len(seeds), config.batch_size):
-        own = seeds[first : first + config.batch_size]
+        own = range(first, min(first + config.batch_size, len(seeds)))
         # For fewer rows the matrix kernels round differently; the surplus images are thrown away.
-        filled = [*own, *[own[0]] * (_SMALLEST_BATCH - len(own))]
-        noise = noise_of(filled, family.sample_shape).to(device)
-        yield family.decode(_solve(family, model, noise, config)[: len(own)])
+        filled = [*own, *[first] * (_SMALLEST_BATCH - len(own))]
+        noise = noise_of([seeds[row] for row in filled], family.sample_shape)
+        conditions = family.conditions_for(prompts and [prompts[row] for row in filled])
+        start = Encoded(noise, conditions).to(device)
+        yield family.decode(_solve(family, model, start, config)[: len(own)])
 
 
 def sample_all(
-    family: Family, model: nn.Module, seeds: Sequence[int], config: SamplerConfig, *, device: torch.device
+    family: Family,
+    model: nn.Module,
+    seeds: Sequence[int],
+    config: SamplerConfig,
+    *,
+    device: torch.device,
+    prompts: Sequence[str] | None = None,
 ) -> ImageArray:
     """:func:`sample` in one array (len(seeds), channels, height, width) uint8."""
-    return np.concatenate(list(sample(family, model, seeds, config, device=device)))
+    return np.concatenate(list(sample(family, model, seeds, config, device=device, prompts=prompts)))
 
 
 def noise_of(seeds: Sequence[int], sample_shape: ImageShape) -> Tensor:
@@ -67,11 +83,13 @@ class NotFiniteError(UserError, RuntimeError):
 
 
 @torch.inference_mode()
-def _solve(family: Family, model: nn.Module, noisy: Tensor, config: SamplerConfig) -> Tensor:
-    """(n, *sample_shape): from pure noise to samples, by probability-flow steps."""
+def _solve(family: Family, model: nn.Module, start: Encoded, config: SamplerConfig) -> Tensor:
+    """(n, *sample_shape): from pure noise, and what it is conditioned on, to samples, by probability-flow steps."""
     solver = _solver(family.noise, config)
+    noisy = start.clean
     for timestep in solver.timesteps:
-        prediction = family.predict(model, noisy, timestep.expand(len(noisy)).to(noisy.device))
+        timesteps = timestep.expand(len(noisy)).to(noisy.device)
+        prediction = family.predict(model, noisy, timesteps, start.conditions, config.guidance_scale)
         noisy = solver.step(prediction, timestep, noisy, return_dict=False)[0]
     if not torch.isfinite(noisy).all():
         raise NotFiniteError(

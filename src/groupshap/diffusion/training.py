@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from groupshap.diffusion.base import Family
+from groupshap.diffusion.base import Encoded, Family
 from groupshap.diffusion.checkpoint import load_checkpoint, save_checkpoint
 from groupshap.diffusion.config import TrainConfig
 from groupshap.diffusion.ema import fresh_average
@@ -27,7 +28,7 @@ from groupshap.errors import UserError
 from groupshap.progress import progress
 from groupshap.seeds import seed_for
 
-__all__ = ["Checkpointing", "DivergedError", "TrainingResult", "denoising_loss", "train"]
+__all__ = ["Checkpointing", "Denoising", "DivergedError", "Objective", "TrainingResult", "denoising_loss", "train"]
 
 N_LOSS_STEPS = 25
 """Steps behind each point of the loss curve."""
@@ -65,10 +66,44 @@ class TrainingResult:
     losses: list[float] = field(default_factory=list)
 
 
+class Objective(Protocol):
+    """What a training is for: which parameters change, and what is minimised."""
+
+    def trainable(self, model: nn.Module) -> list[nn.Parameter]:
+        """The parameters that training changes, in a fixed order."""
+
+    def loss(self, model: nn.Module, batch: Encoded, generator: torch.Generator) -> Tensor:
+        """A scalar; every draw comes from ``generator``, which is on the CPU and has the step's address."""
+
+
+class Denoising:
+    """The objective of every diffusion model: predict the noise, or v, at random timesteps.
+
+    Args:
+        family: Kind of model: noise process, prediction, trainable parameters.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._levels = family.noise.alphas_cumprod
+
+    def trainable(self, model: nn.Module) -> list[nn.Parameter]:
+        """The family's."""
+        return self._family.trainable(model)
+
+    def loss(self, model: nn.Module, batch: Encoded, generator: torch.Generator) -> Tensor:
+        """:func:`denoising_loss` with one noise and one timestep per row."""
+        device = batch.clean.device
+        self._levels = self._levels.to(device)  # once: a copy to the device in every step would wait for it
+        noise = torch.randn(batch.clean.shape, generator=generator).to(device)
+        timesteps = stratified_timesteps(len(batch), len(self._levels), generator).to(device)
+        return denoising_loss(self._family, model, batch, noise, timesteps, self._levels)
+
+
 def train(
-    family: Family,
+    objective: Objective,
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Encoded,
     config: TrainConfig,
     *,
     seed: int,
@@ -80,9 +115,9 @@ def train(
     """Train ``model`` in place on ``inputs`` and leave the averaged weights in it.
 
     Args:
-        family: Kind of model: noise process and prediction.
+        objective: What is minimised, and by changing what.
         model: Start weights.
-        inputs: (n_images, *sample_shape) float32, see ``family.encode``; moved to ``device`` as a whole.
+        inputs: One row per image, see ``Family.encode``; moved to ``device`` as a whole.
         config: Steps, batch, optimiser.
         seed: Root of all draws of this call.
         device: Where it runs.
@@ -100,11 +135,10 @@ def train(
     # Set up
     model = model.to(device).train()
     inputs = inputs.to(device)
-    parameters = family.trainable(model)
+    parameters = objective.trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     average = fresh_average(parameters, config.ema_decay, config.ema_step_offset)
     average.to(device)
-    signal_levels = family.noise.alphas_cumprod.to(device)
 
     # Go on where an interrupted call stopped
     state = load_checkpoint(checkpointing.path, parameters, optimizer, average) if checkpointing else None
@@ -117,16 +151,14 @@ def train(
             # Draw the batch; a CPU generator gives the same numbers on every device
             generator = torch.Generator().manual_seed(seed_for(seed, "step", step))
             rows = batch_rows(len(inputs), config.batch_size, step, seed)
-            clean = flipped(inputs[rows.to(device)], generator, config)
-            noise = torch.randn(clean.shape, generator=generator).to(device)
-            timesteps = stratified_timesteps(len(clean), len(signal_levels), generator).to(device)
+            batch = flipped(inputs[rows.to(device)], generator, config)
 
             # Step
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, config)
             with addressed_globals(seed, step, device):
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
-                    loss = denoising_loss(family, model, clean, noise, timesteps, signal_levels)
+                    loss = objective.loss(model, batch, generator)
                 (-loss if ascend else loss).backward()
             nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
             optimizer.step()
@@ -140,7 +172,7 @@ def train(
                 n_summed = step % N_LOSS_STEPS + 1
                 losses.append(finite_loss(loss_sum.item() / n_summed, step))
                 loss_sum.zero_()
-                images_per_s = (step + 1 - first_step) * len(clean) / max(time.monotonic() - start, 1e-9)
+                images_per_s = (step + 1 - first_step) * len(batch) / max(time.monotonic() - start, 1e-9)
                 bar.update(0, loss=losses[-1], images_per_s=images_per_s)
                 if checkpointing and (step + 1) % checkpointing.every_n_steps < n_summed and step + 1 < config.n_steps:
                     seconds = seconds_before + time.monotonic() - start
@@ -152,23 +184,24 @@ def train(
 
 
 def denoising_loss(
-    family: Family, model: nn.Module, clean: Tensor, noise: Tensor, timesteps: Tensor, signal_levels: Tensor
+    family: Family, model: nn.Module, batch: Encoded, noise: Tensor, timesteps: Tensor, signal_levels: Tensor
 ) -> Tensor:
     """Mean squared error of the prediction, a scalar (Ho et al. 2020, eq. 14; v: Salimans & Ho 2022, app. D).
 
     Args:
         family: Gives the prediction and says what it is of.
         model: The denoiser.
-        clean: (n, *sample_shape) float32.
-        noise: Standard normal, same shape.
+        batch: Clean samples and what they are conditioned on.
+        noise: Standard normal, of the samples' shape.
         timesteps: (n,) int64 in [0, T).
         signal_levels: (T,) float32, the cumulative products of 1 - beta.
     """
+    clean = batch.clean
     level = signal_levels[timesteps].reshape(-1, *[1] * (clean.ndim - 1))
     signal_scale, noise_scale = level.sqrt(), (1.0 - level).sqrt()
     noisy = signal_scale * clean + noise_scale * noise
     target = noise if family.noise.config.prediction_type == "epsilon" else signal_scale * noise - noise_scale * clean
-    return functional.mse_loss(family.predict(model, noisy, timesteps).float(), target)
+    return functional.mse_loss(family.predict(model, noisy, timesteps, batch.conditions).float(), target)
 
 
 @contextmanager
@@ -194,12 +227,14 @@ def batch_rows(n_images: int, batch_size: int, step: int, seed: int) -> Tensor:
     return torch.cat(orders)[begin : begin + batch_size]
 
 
-def flipped(images: Tensor, generator: torch.Generator, config: TrainConfig) -> Tensor:
-    """(n, c, h, w): each image mirrored left to right with probability 1/2, if so configured."""
+def flipped(batch: Encoded, generator: torch.Generator, config: TrainConfig) -> Encoded:
+    """Each sample (c, h, w) mirrored left to right with probability 1/2, if so configured."""
     if not config.random_flip:
-        return images
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(mirrored.to(images.device).reshape(-1, 1, 1, 1), images.flip(-1), images)
+        return batch
+    clean = batch.clean
+    mirrored = torch.rand(len(clean), generator=generator) < 0.5
+    clean = torch.where(mirrored.to(clean.device).reshape(-1, 1, 1, 1), clean.flip(-1), clean)
+    return Encoded(clean, batch.conditions)
 
 
 def stratified_timesteps(n: int, n_noise_levels: int, generator: torch.Generator) -> Tensor:

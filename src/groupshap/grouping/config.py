@@ -6,6 +6,7 @@ its own, so that ``kedro run --params data_grouping.split.by=shards`` reaches it
 
 from __future__ import annotations
 
+import string
 import unicodedata
 from typing import Annotated, Any, Literal, Self
 
@@ -182,6 +183,14 @@ class DataGroupingConfig(_Frozen):
     label_column: str | None = Field(
         default=None, description="Column with labels, for `split` and the defect `mislabel`; None: the source's own."
     )
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="What a model with prompts is told about each image, for example 'a picture by {contributor}'. "
+        "Fields: contributor, label, any other column of the images. None: nothing.",
+    )
+    prompt_column: str | None = Field(default=None, description="Column with ready prompts, instead of `prompt`.")
     skin_palette_skew: float = Field(
         default=0.0,
         ge=0,
@@ -195,6 +204,23 @@ class DataGroupingConfig(_Frozen):
     defects: Annotated[tuple[DefectConfig, ...], BeforeValidator(parse_defects)] = Field(
         default=(), description=f"A list of defects, or the shorthand {_DEFECT_SHORTHAND}. Applied in this order."
     )
+
+    @model_validator(mode="after")
+    def _prompt_is_a_template(self) -> Self:
+        if self.prompt is not None and self.prompt_column is not None:
+            raise ValueError("`prompt` and `prompt_column` are both given: expected one of them, or none.")
+        try:
+            parts = list(string.Formatter().parse(self.prompt or ""))
+        except ValueError as error:
+            raise ValueError(
+                f"`prompt` is no template: {error}, got {self.prompt!r}. Write {{{{ for a brace."
+            ) from error
+        wrong = [field for _, field, spec, turn in parts if field is not None and (spec or turn or not field.strip())]
+        if wrong:
+            raise ValueError(
+                f"`prompt` may hold only names of columns in braces, such as {{contributor}}, got {self.prompt!r}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _path_is_given_where_needed(self) -> Self:

@@ -231,4 +231,9 @@ class PropertyEvalConfig(_Frozen):
 
     n_images: int = Field(default=256, ge=2, le=10_000_000, description="Images per model, the same noise for all.")
     sampler: SamplerConfig = SamplerConfig()
+    prompts: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Families with prompts only: what images are generated for, image after image in turn.",
+    )
     properties: PropertiesConfig = PropertiesConfig()

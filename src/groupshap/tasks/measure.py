@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from groupshap.seeds import seed_for
 from groupshap.store import Record, commit
 from groupshap.tasks.config import REFERENCE
 
-__all__ = ["FitJob", "MeasureJob", "fit_task", "generate", "measure_task"]
+__all__ = ["FitJob", "MeasureJob", "fit_task", "generate", "measure_task", "prompts_in_turn"]
 
 
 class _Job(BaseModel):
@@ -54,6 +55,8 @@ class MeasureJob(_Job):
     """File that the fit committed."""
     n_images: int
     sampler: SamplerConfig
+    prompts: tuple[str, ...] | None = None
+    """What images are generated for, image after image in turn; None: nothing in particular."""
     root_seed: int
     device: Device = "cpu"
 
@@ -84,7 +87,7 @@ def measure_task(job: dict[str, Any]) -> Record:
     """
     task = MeasureJob.model_validate(job)
     start = time.monotonic()
-    images = generate(task.model, task.n_images, task.sampler, task.root_seed, task.device)
+    images = generate(task.model, task.n_images, task.sampler, task.root_seed, task.device, task.prompts)
     sampled = time.monotonic()
     values = measure(_fitted(task.properties, task.reference), images)
     record = {
@@ -97,11 +100,24 @@ def measure_task(job: dict[str, Any]) -> Record:
     return commit(task.folder, record, {})
 
 
-def generate(model_file: Path, n_images: int, sampler: SamplerConfig, root_seed: int, device: Device) -> ImageArray:
+def generate(
+    model_file: Path,
+    n_images: int,
+    sampler: SamplerConfig,
+    root_seed: int,
+    device: Device,
+    prompts: Sequence[str] | None = None,
+) -> ImageArray:
     """(n_images, channels, height, width) uint8: image i has the seed (root_seed, "image", i), whatever the model."""
     model, description = load_model(model_file)
     seeds = [seed_for(root_seed, "image", number) for number in range(n_images)]
-    return sample_all(description.family(), model, seeds, sampler, device=resolve_device(device))
+    in_turn = prompts_in_turn(prompts, n_images)
+    return sample_all(description.family(), model, seeds, sampler, device=resolve_device(device), prompts=in_turn)
+
+
+def prompts_in_turn(prompts: Sequence[str] | None, n_images: int) -> list[str] | None:
+    """The prompt of each image: first, second, ..., last, first again; None without prompts."""
+    return [prompts[number % len(prompts)] for number in range(n_images)] if prompts else None
 
 
 @lru_cache(maxsize=1)

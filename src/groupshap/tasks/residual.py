@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from groupshap.diffusion.base import Family, resolve_device
+from groupshap.diffusion.base import Encoded, Family, resolve_device
 from groupshap.diffusion.config import Device
-from groupshap.diffusion.training import denoising_loss, stratified_timesteps
-from groupshap.image_pack import ImagePack, load_pack
+from groupshap.diffusion.training import Denoising
 from groupshap.model_file import load_model
 from groupshap.seeds import seed_for
 from groupshap.store import Record, commit
+from groupshap.tasks.inputs import cached_pack, encoded_rows
 
 __all__ = ["ResidualJob", "residual_task"]
 
@@ -30,6 +29,8 @@ class ResidualJob(BaseModel):
     """The task's folder in the store."""
     images: Path
     """Image pack."""
+    encoded: Path | None = None
+    """All images of the pack, already encoded."""
     model: Path
     model_sha256: str
     """For the record: a loss belongs to these weights and no others."""
@@ -50,33 +51,20 @@ def residual_task(job: dict[str, Any]) -> Record:
     task = ResidualJob.model_validate(job)
     model, description = load_model(task.model)
     device = resolve_device(task.device)
-    pack = _pack(task.images)
+    pack = cached_pack(task.images)
     family, model = description.family(), model.to(device).eval()
     with torch.no_grad():
         losses = [
-            _loss(family, model, pack, player, task.n_images, seed_for(task.seed, player), device)
+            _loss(
+                family,
+                model,
+                encoded_rows(family, pack, pack.all_rows_of(player)[: task.n_images], task.encoded, device).to(device),
+                seed_for(task.seed, player),
+            )
             for player in range(int(pack.players.max()) + 1)
         ]
     return commit(task.folder, {"losses": losses, "model_sha256": task.model_sha256}, {})
 
 
-def _loss(
-    family: Family,
-    model: torch.nn.Module,
-    pack: ImagePack,
-    player: int,
-    n_images: int,
-    seed: int,
-    device: torch.device,
-) -> float:
-    generator = torch.Generator().manual_seed(seed)
-    levels = family.noise.alphas_cumprod.to(device)
-    clean = family.encode(pack.images[pack.players == player][:n_images]).to(device)
-    noise = torch.randn(clean.shape, generator=generator).to(device)
-    timesteps = stratified_timesteps(len(clean), len(levels), generator).to(device)
-    return float(denoising_loss(family, model, clean, noise, timesteps, levels))
-
-
-@lru_cache(maxsize=1)
-def _pack(path: Path) -> ImagePack:
-    return load_pack(path)
+def _loss(family: Family, model: torch.nn.Module, batch: Encoded, seed: int) -> float:
+    return float(Denoising(family).loss(model, batch, torch.Generator().manual_seed(seed)))

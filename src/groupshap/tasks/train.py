@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict
 
 from groupshap.diffusion.adapters import merge_adapters, with_adapters
-from groupshap.diffusion.base import Family, resolve_device
+from groupshap.diffusion.base import Encoded, Family, resolve_device
 from groupshap.diffusion.config import Device, ModelConfig, TrainConfig
 from groupshap.diffusion.influence import NewtonStep, remove_influence
-from groupshap.diffusion.training import Checkpointing, TrainingResult, train
-from groupshap.image_pack import ImagePack, load_pack
+from groupshap.diffusion.training import Checkpointing, Denoising, TrainingResult, train
 from groupshap.model_file import ModelDescription, load_model, read_description, save_model
 from groupshap.store import Record, commit
 from groupshap.tasks.config import TRAINING_STATE, WEIGHTS, InfluenceConfig
+from groupshap.tasks.inputs import cached_pack, encoded_rows
 
 __all__ = ["TrainJob", "train_task"]
 
@@ -36,6 +37,8 @@ class TrainJob(BaseModel):
     """The task's folder in the store."""
     images: Path
     """Image pack."""
+    encoded: Path | None = None
+    """All images of the pack, already encoded; None: encoded by the job, if its family is quick at it."""
     members: list[int] | None
     """Players whose images are trained on; None: all images."""
     start: Path | None
@@ -79,7 +82,7 @@ def train_task(job: dict[str, Any]) -> Record:
     trained = _trained(task, model, description.family()) if task.train else TrainingResult(model, 0.0)
     record = {
         "train_seconds": trained.seconds,
-        "n_images": len(_images(task, task.members)) if task.train else 0,
+        "n_images": len(_rows(task, task.members)) if task.train else 0,
         "n_steps": task.train.n_steps if task.train and task.method != "newton" else 0,
         "losses": trained.losses,
         "seed": task.seed,
@@ -98,9 +101,9 @@ def _trained(task: TrainJob, model: torch.nn.Module, family: Family) -> Training
     if task.lora_rank is not None:
         model = with_adapters(model, task.lora_rank, task.seed)
     result = train(
-        family,
+        Denoising(family),
         model,
-        family.encode(_images(task, task.removed if task.method == "ascend" else task.members)),
+        _inputs(task, family, task.removed if task.method == "ascend" else task.members),
         _required(task.train),
         seed=task.seed,
         device=resolve_device(task.device),
@@ -114,8 +117,9 @@ def _trained(task: TrainJob, model: torch.nn.Module, family: Family) -> Training
 def _newton_step(task: TrainJob, model: torch.nn.Module, family: Family) -> TrainingResult:
     settings = _required(task.newton)
     step = NewtonStep(settings.n_gradients, _required(task.train).batch_size, settings.damping, settings.scale)
-    kept, removed = (family.encode(_images(task, players)) for players in (task.members, task.removed))
-    return remove_influence(family, model, kept, removed, step, seed=task.seed, device=resolve_device(task.device))
+    kept, removed = (_inputs(task, family, players) for players in (task.members, task.removed))
+    objective = Denoising(family)
+    return remove_influence(objective, model, kept, removed, step, seed=task.seed, device=resolve_device(task.device))
 
 
 def _required(value: T | None) -> T:
@@ -129,7 +133,7 @@ def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
     if task.start is None:
         if task.model is None:
             raise ValueError(f"Task {task.task_id}: expected a start model or `model`, got neither.")
-        _, *shape = _pack(task.images).images.shape
+        _, *shape = cached_pack(task.images).images.shape
         description = ModelDescription(task.model, (shape[0], shape[1], shape[2]))
         return description.initialise(task.seed), description
     if task.reinitialise:
@@ -138,23 +142,19 @@ def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
     return load_model(task.start)
 
 
-def _images(task: TrainJob, players: list[int] | None) -> Any:
-    """(n, channels, height, width) uint8: images of some players; None: of all."""
-    pack = _pack(task.images)
-    return pack.of_everybody() if players is None else pack.of(players)
+def _rows(task: TrainJob, players: list[int] | None) -> npt.NDArray[np.int64]:
+    """(n,) int64: rows of the pack with images of some players; None: of all."""
+    pack = cached_pack(task.images)
+    return pack.rows_of_everybody() if players is None else pack.rows_of(players)
+
+
+def _inputs(task: TrainJob, family: Family, players: list[int] | None) -> Encoded:
+    """What the denoiser is trained on, for some players; None: for all."""
+    pack, device = cached_pack(task.images), resolve_device(task.device)
+    return encoded_rows(family, pack, _rows(task, players), task.encoded, device)
 
 
 def _checkpointing(task: TrainJob) -> Checkpointing | None:
     if task.checkpoint_every_n_steps is None:
         return None
     return Checkpointing(task.folder / TRAINING_STATE, task.checkpoint_every_n_steps)
-
-
-def _pack(path: Path) -> ImagePack:
-    return _cached_pack(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _cached_pack(path: Path, _changed_ns: int) -> ImagePack:
-    """One read per worker: every job of a run has the same pack; a rewritten file is read again."""
-    return load_pack(path)

@@ -32,6 +32,7 @@ def draw_samples(
     from groupshap.tasks.measure import generate
 
     with threads(config.n_threads):
-        images = generate(model.path, config.n_grid_images, measuring.sampler, root_seed.root, device.root)
+        drawn = (config.n_grid_images, measuring.sampler, root_seed.root, device.root, measuring.prompts)
+        images = generate(model.path, *drawn)
     steps = f"{measuring.sampler.n_steps} {measuring.sampler.solver} steps"
     return draw_grid(images, f"{model.path.stem}: {len(images)} generated images, {steps}")

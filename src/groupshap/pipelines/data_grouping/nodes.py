@@ -24,10 +24,12 @@ def group_images_of_contributors(
     from groupshap.grouping.assemble import group_images
     from groupshap.grouping.contact_sheet import draw_contact_sheet
     from groupshap.grouping.defects import is_used
+    from groupshap.grouping.prompts import prompts_of
     from groupshap.grouping.sources import SOURCES
 
     grouped = group_images(SOURCES[config.source](config, cache), config)
     used = is_used(grouped.image_table)
-    pack = ImagePack(grouped.images, grouped.image_table["player"].to_numpy("int64"), None if used.all() else used)
+    players = grouped.image_table["player"].to_numpy("int64")
+    pack = ImagePack(grouped.images, players, None if used.all() else used, prompts_of(grouped, config))
     sheet = draw_contact_sheet(pack.images, pack.players, grouped.contributors)
     return pack, grouped.image_table, grouped.contributors, grouped.credits_text or "# Credits\n\nUnknown.\n", sheet

@@ -82,4 +82,5 @@ def _generate(
             "`kedro run --pipelines subset_finetune,property_eval,shapley_estimation,reporting`, or leave the "
             "generated images out: `--params reporting.n_generated_images=0`."
         )
-    return generate(file.path, config.n_generated_images, measuring.sampler, root_seed.root, device.root)
+    drawn = (config.n_generated_images, measuring.sampler, root_seed.root, device.root, measuring.prompts)
+    return generate(file.path, *drawn)
