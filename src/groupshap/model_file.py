@@ -59,7 +59,7 @@ class ModelDescription:
 def save_model(path: Path, model: nn.Module, description: ModelDescription) -> None:
     """Write weights and description; byte-stable. Meant as a writer for :func:`groupshap.store.commit`."""
     header = {
-        "config": description.config.model_dump(mode="json"),
+        "config": description.config.stored(),
         "image_shape": list(description.image_shape),
         "pruning_history": description.pruning_history,
     }

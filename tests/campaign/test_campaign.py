@@ -16,6 +16,7 @@ from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.models import prune, recover, train_base
 from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.shared import Campaign
+from groupshap.campaign.start import make_start
 from groupshap.campaign.withdrawal import UnknownContributorError, delete_traces, list_traces
 from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
 from groupshap.engines.base import EngineConfig, JobsFailedError
@@ -27,7 +28,9 @@ from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig, Pruni
 
 STEPS = TrainConfig(n_steps=2, batch_size=4)
 BASE = BaseTrainingConfig(
-    model=ModelConfig(block_out_channels=(16, 32), norm_num_groups=4, mid_attention=False), train=STEPS, n_threads=1
+    model=ModelConfig(block_out_channels=(16, 32), norm_num_groups=4, mid_attention=False, n_noise_levels=100),
+    train=STEPS,
+    n_threads=1,
 )
 PRUNING = PruningStageConfig(fraction_removed=0.5, recovery=STEPS, n_gradient_images=4)
 FINETUNE = SubsetFinetuneConfig(budget=6, train=STEPS)
@@ -45,10 +48,11 @@ def project(tmp_path_factory):
     save_pack(folder / "images.safetensors", ImagePack(images, np.arange(12) % 3))
     pd.DataFrame({"image_id": range(12)}).to_parquet(folder / "table.parquet")
     campaign = Campaign(FileRef.of(folder / "images.safetensors"), 0, "cpu", EngineConfig(kind="inline"))
-    base = train_base(campaign, Store(folder / "base"), BASE)
+    begin = make_start(campaign, Store(folder / "base"), folder / "frozen", BASE)
+    base = train_base(campaign, Store(folder / "base"), begin, BASE)
     pruned, report = prune(campaign, Store(folder / "pruning"), base, PRUNING)
     recovered = recover(campaign, Store(folder / "pruning"), pruned, PRUNING, BASE)
-    start = StartModels(base, recovered, BASE.model)
+    start = StartModels(base, recovered)
     return {"folder": folder, "campaign": campaign, "base": base, "report": report, "start": start}
 
 

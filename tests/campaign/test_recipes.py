@@ -15,6 +15,7 @@ from groupshap.campaign.models import prune, train_base
 from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.residual import START, measure_residual
 from groupshap.campaign.shared import Campaign
+from groupshap.campaign.start import make_start
 from groupshap.diffusion.base import Encoded
 from groupshap.diffusion.config import ModelConfig, TrainConfig
 from groupshap.diffusion.influence import NewtonStep, remove_influence
@@ -47,11 +48,12 @@ def project(tmp_path_factory):
     save_pack(folder / "images.safetensors", ImagePack((levels[:, None, None, None] + noise).astype(np.uint8), players))
     campaign = Campaign(FileRef.of(folder / "images.safetensors"), 0, "cpu", EngineConfig(kind="inline"))
     base_config = BaseTrainingConfig(model=MODEL, train=TRAIN.model_copy(update={"n_steps": 150}), n_threads=1)
-    base = train_base(campaign, Store(folder / "base"), base_config)
+    begin = make_start(campaign, Store(folder / "base"), folder / "frozen", base_config)
+    base = train_base(campaign, Store(folder / "base"), begin, base_config)
     pruned, _ = prune(
         campaign, Store(folder / "pruning"), base, PruningStageConfig(fraction_removed=0.5, recovery=None)
     )
-    return {"folder": folder, "campaign": campaign, "start": StartModels(base, pruned, MODEL)}
+    return {"folder": folder, "campaign": campaign, "start": StartModels(base, pruned)}
 
 
 def models(project, config, members=((), (0, 1, 2), (0, 2))):

@@ -52,7 +52,7 @@ def ablate(
         stage = pruning.model_copy(update={"fraction_removed": fraction_removed})
         pruned, _ = prune(campaign, pruning_store, base_model, stage)
         recovered = recover(campaign, pruning_store, pruned, stage, base)
-        start = StartModels(base_model, recovered, base.model)
+        start = StartModels(base_model, recovered)
         for n_steps in config.n_steps:
             train = finetuning.train.model_copy(update={"n_steps": n_steps})
             recipe = finetuning.model_copy(update={"train": train, "recipe": "sparsified"})

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from groupshap.attribution.tables import coalition_utilities
+from groupshap.campaign.encoded import encoded_images
 from groupshap.campaign.expected import expected_words, seconds_per_image
 from groupshap.campaign.measuring import assemble, measure_models
 from groupshap.campaign.recipes import StartModels, coalition_job, models_of
@@ -91,11 +92,13 @@ def finetune(
     run = models_of(campaign, store, start, config)
     with exclusive(run.folder):
         todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
-        _announce(campaign, run, plan, todo, start.file(config.recipe) or start.base, config.train)
+        _announce(campaign, run, plan, todo, start.file(config.recipe), config.train)
         check_disk(store.root, len(todo) * start.size_bytes(config.recipe), f"checkpoints of {len(todo)} coalitions")
         players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
         n_used = load_pack(campaign.images.path).n_used()
-        jobs = [coalition_job(campaign, run, start, row, players, n_used, config) for row in todo.to_dict("records")]
+        encoded = encoded_images(campaign, start.base) if len(todo) else None
+        shared = (players, n_used, config, encoded)
+        jobs = [coalition_job(campaign, run, start, row, *shared) for row in todo.to_dict("records")]
         run_jobs(train_task, jobs, campaign.engine, label=f"models of coalitions, {config.recipe}")
     records = run.manifest(plan["task_id"])
     return plan.assign(

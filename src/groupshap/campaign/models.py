@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from groupshap.campaign.encoded import encoded_images
 from groupshap.campaign.shared import Campaign, plain, run_single
+from groupshap.campaign.start import is_plain
 from groupshap.pruning.config import PruningConfig
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Record, Store
@@ -17,20 +19,22 @@ _LEAST_BYTES = 100 * 2**20  # the size of the model is not known before it is bu
 _TRAINING_STATE_FACTOR = 6  # weights, average, two moments, and two files while one replaces the other
 
 
-def train_base(campaign: Campaign, store: Store, config: BaseTrainingConfig) -> FileRef:
-    """The dense model, trained on everybody's images."""
+def train_base(campaign: Campaign, store: Store, start: FileRef, config: BaseTrainingConfig) -> FileRef:
+    """The dense model, trained on everybody's images; with ``train`` null the start model itself."""
     from groupshap.tasks.train import TrainJob, train_task  # noqa: PLC0415 - imports torch
 
-    data = {"images_sha256": campaign.images.sha256}
-    recipe = campaign.recipe("base", config.n_threads, **data, model=plain(config.model), train=plain(config.train))
+    if config.train is None:
+        return start
+    data = {"images_sha256": campaign.images.sha256, "train": plain(config.train)}
+    data |= {"model": plain(config.model)} if is_plain(config) else {"start_sha256": start.sha256}
+    recipe = campaign.recipe("base", config.n_threads, **data)
     job = partial(
         TrainJob,
-        start=None,
-        model=config.model,
+        start=start.path,
         train=config.train,
         seed=seed_for(campaign.root_seed, "base"),
         label="training the base model",
-        **_on_all_data(campaign, config),
+        **_on_all_data(campaign, start, config),
     )
     return run_single(
         train_task, job, store.open(recipe), "base", n_threads=config.n_threads, needed_bytes=_LEAST_BYTES
@@ -48,6 +52,7 @@ def prune(campaign: Campaign, store: Store, base_model: FileRef, config: Pruning
         PruneJob,
         model=base_model.path,
         images=campaign.images.path,
+        encoded=encoded_images(campaign, base_model),
         pruning=pruning,
         seed=seed_for(campaign.root_seed, "prune"),
         device=campaign.device,
@@ -72,16 +77,17 @@ def recover(
         train=config.recovery,
         seed=seed_for(campaign.root_seed, "recover"),
         label="recovering the pruned model",
-        **_on_all_data(campaign, base),
+        **_on_all_data(campaign, pruned, base),
     )
     run = Store(store.root / "recovery").open(recipe)
     needed_bytes = _TRAINING_STATE_FACTOR * pruned.path.stat().st_size
     return run_single(train_task, job, run, "recovered", n_threads=base.n_threads, needed_bytes=needed_bytes)
 
 
-def _on_all_data(campaign: Campaign, config: BaseTrainingConfig) -> dict[str, Any]:
+def _on_all_data(campaign: Campaign, start: FileRef, config: BaseTrainingConfig) -> dict[str, Any]:
     return {
         "images": campaign.images.path,
+        "encoded": encoded_images(campaign, start),
         "members": None,
         "device": campaign.device,
         "checkpoint_every_n_steps": config.checkpoint_every_n_steps,

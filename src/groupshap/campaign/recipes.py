@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from groupshap.campaign.shared import Campaign, plain
-from groupshap.diffusion.config import ModelConfig
 from groupshap.members import split_members
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun
@@ -27,31 +27,36 @@ class StartModels:
     """What a coalition's model can start from.
 
     Attributes:
-        base: The dense model of everybody's images.
+        base: The dense model of everybody's images; retraining takes its architecture alone.
         pruned: The pruned and recovered one.
-        architecture: Of the dense model, for fresh weights.
     """
 
     base: FileRef
     pruned: FileRef
-    architecture: ModelConfig
 
-    def file(self, recipe: Recipe) -> FileRef | None:
-        """The start model of a recipe; None: fresh weights."""
-        if recipe == "retrain":
-            return None
+    def file(self, recipe: Recipe) -> FileRef:
+        """The model whose architecture, and weights unless it is retrained, a recipe starts from."""
         return self.pruned if recipe == "sparsified" else self.base
 
     def size_bytes(self, recipe: Recipe) -> int:
         """Size of one finished model's file."""
-        return (self.file(recipe) or self.base).path.stat().st_size
+        return self.file(recipe).path.stat().st_size
+
+    def settings(self, recipe: Recipe) -> dict[str, Any]:
+        """What a coalition's model depends on: weights to start from, or an architecture."""
+        if recipe != "retrain":
+            return {"start_sha256": self.file(recipe).sha256}
+        from groupshap.model_file import read_description  # noqa: PLC0415 - imports torch
+
+        description = read_description(self.base.path)
+        frozen = {"frozen_sha256": description.frozen.sha256} if description.frozen else {}
+        return {"model": plain(description.config), **frozen}
 
 
 def models_of(campaign: Campaign, store: Store, start: StartModels, config: CoalitionTraining) -> StoreRun:
     """The coalition models of one recipe. The images are no part of it: they are in the tasks' names."""
-    file = start.file(config.recipe)
     settings: dict[str, Any] = {"recipe": config.recipe, "train": plain(config.train), "steps": config.steps}
-    settings |= {"start_sha256": file.sha256} if file else {"model": plain(start.architecture)}
+    settings |= start.settings(config.recipe)
     settings |= {"lora_rank": config.lora_rank} if config.recipe == "lora" else {}
     settings |= {"influence": plain(config.influence)} if config.recipe == "influence" else {}
     return store.open(campaign.recipe("finetune", campaign.n_threads, **settings))
@@ -65,6 +70,7 @@ def coalition_job(
     players: Mapping[str, int],
     n_used: npt.NDArray[np.int64],
     config: CoalitionTraining,
+    encoded: Path | None = None,
 ) -> dict[str, Any]:
     """One coalition as a job; without any image it is the start's architecture with random weights, untrained.
 
@@ -76,6 +82,7 @@ def coalition_job(
         players: Player number of each name.
         n_used: (n_players,) int64: images that each player's data bring into a training.
         config: Recipe and training.
+        encoded: All images of the pack as the denoiser sees them, see ``campaign.encoded``.
     """
     from groupshap.tasks.train import TrainJob  # noqa: PLC0415 - imports torch
 
@@ -85,16 +92,15 @@ def coalition_job(
     method = _METHODS.get(config.recipe, "descend")
     has_images = bool(n_used[members].sum())
     is_trained = has_images and (method == "descend" or bool(n_used[removed].sum()))
-    file = start.file(config.recipe)
     job = TrainJob(
         task_id=row["task_id"],
         folder=run.task_folder(row["task_id"]),
         images=campaign.images.path,
+        encoded=encoded,
         members=members,
         names=names,
-        start=file.path if file else None,
-        model=None if file else start.architecture,
-        reinitialise=not has_images,
+        start=start.file(config.recipe).path,
+        reinitialise=config.recipe == "retrain" or not has_images,
         train=config.train_for(float(n_used[members].sum() / n_used.sum())) if is_trained else None,
         method=method,
         removed=removed if method != "descend" else None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from groupshap.campaign.encoded import encoded_images
 from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import run_jobs
 from groupshap.members import split_members
@@ -50,7 +52,8 @@ def measure_residual(
     recipe = campaign.recipe("residual", campaign.n_threads, images_sha256=campaign.images.sha256)
     run = Store(store.root / "residual").open(recipe)
     todo = {_task_id(row): row for row in models if not run.is_committed(_task_id(row))}
-    jobs = [_job(campaign, run, row) for row in todo.values()]
+    encoded = encoded_images(campaign, FileRef.of(models[0]["path"])) if todo else None
+    jobs = [_job(campaign, run, row, encoded) for row in todo.values()]
     run_jobs(residual_task, jobs, campaign.engine, label="loss on everybody's images")
     rows = [
         {
@@ -90,13 +93,14 @@ def _task_id(row: dict[str, Any]) -> str:
     return row["sha256"][:16]
 
 
-def _job(campaign: Campaign, run: StoreRun, row: dict[str, Any]) -> dict[str, Any]:
+def _job(campaign: Campaign, run: StoreRun, row: dict[str, Any], encoded: Path | None) -> dict[str, Any]:
     from groupshap.tasks.residual import ResidualJob  # noqa: PLC0415 - imports torch
 
     job = ResidualJob(
         task_id=_task_id(row),
         folder=run.task_folder(_task_id(row)),
         images=campaign.images.path,
+        encoded=encoded,
         model=row["path"],
         model_sha256=row["sha256"],
         n_images=_N_IMAGES,

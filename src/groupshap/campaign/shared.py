@@ -21,7 +21,11 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised whenever our code starts to give other numbers for the same settings
 _LIBRARIES = ("torch", "diffusers")
-_LATER: dict[str, Any] = {"ema_step_offset": 0, "guidance_scale": 1.0}
+_LATER: dict[str, Any] = {
+    **{"ema_step_offset": 0, "guidance_scale": 1.0},
+    **{"latent_scale": None, "clip_sample": None, "unet": None},
+}
+"""Settings that came after the first results, and their defaults, which change nothing."""
 _ABSENT = object()
 
 
@@ -68,9 +72,16 @@ class Campaign:
 
 
 def run_single(
-    fn: JobFunction, job: partial[BaseModel], run: StoreRun, task_id: str, *, n_threads: int, needed_bytes: int
+    fn: JobFunction,
+    job: partial[BaseModel],
+    run: StoreRun,
+    task_id: str,
+    *,
+    n_threads: int,
+    needed_bytes: int,
+    name: str = WEIGHTS,
 ) -> FileRef:
-    """Run one task in this process, unless it is committed; its weights either way.
+    """Run one task in this process, unless it is committed; its file ``name`` either way.
 
     Raises:
         DiskSpaceError: less than ``needed_bytes`` are free; before any compute.
@@ -79,10 +90,10 @@ def run_single(
         logger.info("Re-used: %s", run.task_folder(task_id))
         (run.task_folder(task_id) / TRAINING_STATE).unlink(missing_ok=True)  # of a kill right after the commit
     else:
-        check_disk(run.folder, needed_bytes, f"the {task_id} model and its training state")
+        check_disk(run.folder, needed_bytes, f"{name} of {task_id} and what it takes to make it")
         with threads(n_threads):
             fn(job(task_id=task_id, folder=run.task_folder(task_id)).model_dump(mode="json"))
-    return file_of(run, task_id, WEIGHTS)
+    return file_of(run, task_id, name)
 
 
 def file_of(run: StoreRun, task_id: str, name: str) -> FileRef:

@@ -119,10 +119,14 @@ def family_of(config: ModelConfig, image_shape: ImageShape, frozen: FrozenParts 
     Raises:
         ValueError: the images do not fit the architecture.
     """
-    from groupshap.diffusion.ddpm import PixelDDPM  # noqa: PLC0415 - each family imports only its own networks
+    # Imported here: they import this module, and each only its own networks.
+    if config.family == "latent":
+        from groupshap.diffusion.latent import LatentDiffusion  # noqa: PLC0415
 
-    families = {"ddpm": PixelDDPM}
-    return families[config.family](config, image_shape, frozen)
+        return LatentDiffusion(config, image_shape, frozen)
+    from groupshap.diffusion.ddpm import PixelDDPM  # noqa: PLC0415
+
+    return PixelDDPM(config, image_shape)
 
 
 class DeviceError(UserError, ValueError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Device", "ModelConfig", "SamplerConfig", "TrainConfig"]
+__all__ = ["AutoencoderConfig", "Device", "ModelConfig", "SamplerConfig", "TrainConfig"]
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where tensors live; ``auto``: a CUDA device if there is one."""
@@ -16,10 +16,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+_ADDED = ("latent_scale", "clip_sample", "unet")
+"""Fields of ModelConfig that its first version did not have."""
+
+
 class ModelConfig(_Frozen):
     """Architecture and noise process of one family; with the image shape it rebuilds the network."""
 
-    family: Literal["ddpm"] = Field(default="ddpm", description="ddpm: a UNet2DModel on pixels, trained from scratch.")
+    family: Literal["ddpm", "latent"] = Field(
+        default="ddpm",
+        description="ddpm: a UNet2DModel on pixels; latent: one on the latents of a frozen autoencoder, see "
+        "`base_training.autoencoder` (Rombach et al. 2022).",
+    )
     block_out_channels: tuple[int, ...] = Field(
         default=(32, 64), min_length=1, max_length=8, description="Channels per level; each level halves the side."
     )
@@ -38,6 +46,19 @@ class ModelConfig(_Frozen):
     beta_start: float = Field(default=1e-4, gt=0, lt=1, description="linear and scaled_linear only.")
     beta_end: float = Field(default=0.02, gt=0, lt=1, description="linear and scaled_linear only.")
     n_noise_levels: int = Field(default=1000, ge=2, le=100_000, description="T of the noise process.")
+    latent_scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="latent only: latents are multiplied by it; None: by the autoencoder's own `scaling_factor`.",
+    )
+    clip_sample: bool | None = Field(
+        default=None, description="Whether solvers clip clean samples to [-1, 1]; None: pixels yes, latents no."
+    )
+    unet: dict[str, Any] | None = Field(
+        default=None,
+        description="Exact diffusers config of the U-Net, taken over from `base_training.pretrained`; None: built from "
+        "the settings above.",
+    )
 
     @model_validator(mode="after")
     def _levels_and_groups_fit(self) -> Self:
@@ -52,6 +73,28 @@ class ModelConfig(_Frozen):
         if beyond:
             raise ValueError(f"`attention_levels` must lie in 0..{len(self.block_out_channels) - 1}, got {beyond}.")
         return self
+
+    @model_validator(mode="after")
+    def _noise_can_be_predicted_to_the_end(self) -> Self:
+        # At its last level this schedule leaves 2e-9 of the signal: only a clip makes dividing by it harmless.
+        clips = self.family != "latent" if self.clip_sample is None else self.clip_sample
+        if self.prediction == "epsilon" and self.noise_schedule == "squaredcos_cap_v2" and not clips:
+            raise ValueError(
+                "`prediction` epsilon with `noise_schedule` squaredcos_cap_v2 explodes at the noisiest step where "
+                "samples are not clipped, as latents are not: use v_prediction, or scaled_linear."
+            )
+        return self
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON; settings added later are left out at their defaults: older files keep their bytes."""
+        fields = type(self).model_fields
+        dumped = self.model_dump(mode="json")
+        return {key: value for key, value in dumped.items() if key not in _ADDED or value != fields[key].default}
+
+    @property
+    def encodes_once(self) -> bool:
+        """Whether encoding takes a network, so that a run does it once for all its trainings."""
+        return self.family != "ddpm"
 
     @property
     def takes_prompts(self) -> bool:
@@ -96,6 +139,48 @@ class TrainConfig(_Frozen):
                 "learning rate is never reached."
             )
         return self
+
+
+class AutoencoderConfig(_Frozen):
+    """The frozen autoencoder of family ``latent``: a pretrained one, or a small AutoencoderKL trained first."""
+
+    pretrained: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A folder (or a hub id, owner/name or owner/name@revision) with an AutoencoderKL or VQModel as "
+        "diffusers writes it, or a pipeline with one in it; None: one is trained, with the settings below.",
+    )
+    block_out_channels: tuple[int, ...] = Field(
+        default=(32, 64),
+        min_length=1,
+        max_length=6,
+        description="Channels per level; each but the last halves the side.",
+    )
+    layers_per_block: int = Field(default=1, ge=1, le=4)
+    latent_channels: int = Field(default=4, ge=1, le=64)
+    norm_num_groups: int = Field(default=8, ge=1, description="Groups of every GroupNorm; divides all channels.")
+    mid_attention: bool = Field(default=False, description="Self-attention at the latents' resolution.")
+    kl_weight: float = Field(
+        default=1e-6,
+        ge=0,
+        le=1,
+        description="Weight of the KL divergence per latent number, beside the mean squared error.",
+    )
+    train: TrainConfig = TrainConfig(n_steps=1000, batch_size=32)
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        wrong = [n for n in self.block_out_channels if n < 1 or n % self.norm_num_groups]
+        if wrong:
+            raise ValueError(
+                f"`block_out_channels` must be multiples of norm_num_groups = {self.norm_num_groups}, got {wrong}."
+            )
+        return self
+
+    @property
+    def downscale(self) -> int:
+        """How many pixels one latent is wide, of an autoencoder that is trained."""
+        return 2 ** (len(self.block_out_channels) - 1)
 
 
 class SamplerConfig(_Frozen):

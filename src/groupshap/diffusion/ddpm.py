@@ -11,7 +11,6 @@ from torch import Tensor
 from groupshap.diffusion.base import Encoded, ImageShape
 from groupshap.diffusion.config import ModelConfig
 from groupshap.diffusion.denoiser import UNetDenoiser
-from groupshap.diffusion.frozen import FrozenParts
 from groupshap.images import ImageArray
 
 __all__ = ["PixelDDPM", "from_pixels", "to_pixels"]
@@ -23,20 +22,12 @@ class PixelDDPM(UNetDenoiser):
     Args:
         config: Architecture and noise process.
         image_shape: (channels, height, width); height = width, a multiple of ``config.side_multiple``.
-        frozen: None: everything is trained.
 
     Raises:
         ValueError: the images do not fit the architecture.
     """
 
-    def __init__(self, config: ModelConfig, image_shape: ImageShape, frozen: FrozenParts | None = None) -> None:
-        _, height, width = image_shape
-        if height != width or height % config.side_multiple:
-            raise ValueError(
-                f"A U-Net of {len(config.block_out_channels)} levels needs square images whose side is a multiple of "
-                f"{config.side_multiple} pixels, got {width} x {height}. Change `data_grouping.image_size` or the "
-                "number of `base_training.model.block_out_channels`."
-            )
+    def __init__(self, config: ModelConfig, image_shape: ImageShape) -> None:
         super().__init__(config, image_shape, clips_sample=True)
 
     def encode(

@@ -20,10 +20,14 @@ class UNetDenoiser:
     Args:
         config: Architecture and noise process.
         sample_shape: (channels, height, width) of what is denoised.
-        clips_sample: Whether clean samples lie in [-1, 1], so that solvers may clip to it.
+        clips_sample: Whether clean samples lie in [-1, 1], so that solvers may clip to it, unless the config says.
+
+    Raises:
+        ValueError: the samples do not fit the architecture.
     """
 
     def __init__(self, config: ModelConfig, sample_shape: ImageShape, clips_sample: bool) -> None:
+        _check_shape(config, sample_shape)
         self.config = config
         self._sample_shape = sample_shape
         self.noise = DDPMScheduler(
@@ -32,7 +36,7 @@ class UNetDenoiser:
             beta_end=config.beta_end,
             beta_schedule=config.noise_schedule,
             prediction_type=config.prediction,
-            clip_sample=clips_sample,
+            clip_sample=clips_sample if config.clip_sample is None else config.clip_sample,
             timestep_spacing="trailing",
         )
 
@@ -45,7 +49,7 @@ class UNetDenoiser:
         """A U-Net with random weights; draws from its own generator, so the caller's randomness is untouched."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return UNet2DModel(**self._arguments()).train()
+            return UNet2DModel.from_config(self.config.unet or self._arguments()).train()
 
     def _arguments(self) -> dict[str, object]:
         """The config of the diffusers model."""
@@ -82,3 +86,18 @@ class UNetDenoiser:
     ) -> Tensor:
         """The network's output: the noise, or v."""
         return model(noisy, timesteps, return_dict=False)[0]
+
+
+def _check_shape(config: ModelConfig, sample_shape: ImageShape) -> None:
+    channels, height, width = sample_shape
+    if height != width or height % config.side_multiple:
+        raise ValueError(
+            f"A U-Net of {len(config.block_out_channels)} levels needs square samples whose side is a multiple of "
+            f"{config.side_multiple}, got {width} x {height}. Change `data_grouping.image_size` or the "
+            "number of `base_training.model.block_out_channels`."
+        )
+    if config.unet is not None and (config.unet["in_channels"], config.unet["sample_size"]) != (channels, height):
+        raise ValueError(
+            f"The pretrained U-Net is for samples of {config.unet['in_channels']} channels and side "
+            f"{config.unet['sample_size']}, got {channels} channels and side {height}."
+        )

@@ -6,13 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
-from groupshap.diffusion.config import Device, ModelConfig, SamplerConfig, TrainConfig
+from groupshap.diffusion.config import AutoencoderConfig, Device, ModelConfig, SamplerConfig, TrainConfig
 from groupshap.games.sampling import LAWS
 from groupshap.properties.config import PropertiesConfig
 from groupshap.pruning.config import PruningConfig
 from groupshap.validation.config import ValidationScoringConfig
 
 __all__ = [
+    "AUTOENCODER_WEIGHTS",
+    "ENCODED",
     "REFERENCE",
     "TRAINING_STATE",
     "WEIGHTS",
@@ -36,6 +38,10 @@ WEIGHTS = "weights.safetensors"
 """File of a trained model in its task's folder."""
 TRAINING_STATE = "training.safetensors"
 """File of an unfinished training in its task's folder."""
+AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
+"""File of a trained autoencoder, called as diffusers expects it."""
+ENCODED = "encoded.safetensors"
+"""File of the images as the denoiser sees them."""
 REFERENCE = "reference.safetensors"
 """File of what the properties learnt from the data."""
 
@@ -59,13 +65,31 @@ class _Frozen(BaseModel):
 class BaseTrainingConfig(_Frozen):
     """Parameters of the pipeline ``base_training``: the dense model on all data."""
 
+    pretrained: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Start from this unconditional diffusers pipeline (DDPM, DDIM or latent diffusion): a folder, or a "
+        "hub id, owner/name or owner/name@revision. Network, noise process and autoencoder come from there; `model` is "
+        "then not used, but for `latent_scale`. None: `model` with fresh weights.",
+    )
     model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
+    autoencoder: AutoencoderConfig = Field(default=AutoencoderConfig(), description="Family latent only.")
+    train: TrainConfig | None = Field(
+        default=TrainConfig(), description="Training on everybody's images; None: `pretrained` is used as it is."
+    )
     n_threads: int = Field(default=2, ge=1, le=1024, description="Threads of base training and recovery (CPU).")
     checkpoint_every_n_steps: int = Field(
         default=100, ge=1, description="Steps a kill can cost, rounded up to a multiple of 25; changes no number."
     )
     n_grid_images: int = Field(default=48, ge=1, le=1024, description="Images in the sample grid.")
+
+    @model_validator(mode="after")
+    def _somebody_has_trained_it(self) -> Self:
+        if self.train is None and self.pretrained is None:
+            raise ValueError("`train` is null, but there is no `pretrained` model: expected one of them.")
+        if self.model.unet is not None:
+            raise ValueError("`model.unet` is taken over from a pretrained pipeline: give `pretrained` instead.")
+        return self
 
 
 class PruningStageConfig(PruningConfig):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from groupshap.diffusion.adapters import merge_adapters, with_adapters
 from groupshap.diffusion.base import Encoded, Family, resolve_device
-from groupshap.diffusion.config import Device, ModelConfig, TrainConfig
+from groupshap.diffusion.config import Device, TrainConfig
 from groupshap.diffusion.influence import NewtonStep, remove_influence
 from groupshap.diffusion.training import Checkpointing, Denoising, TrainingResult, train
 from groupshap.model_file import ModelDescription, load_model, read_description, save_model
@@ -41,11 +41,10 @@ class TrainJob(BaseModel):
     """All images of the pack, already encoded; None: encoded by the job, if its family is quick at it."""
     members: list[int] | None
     """Players whose images are trained on; None: all images."""
-    start: Path | None
-    """Start model; None: ``model`` with fresh weights."""
-    model: ModelConfig | None = None
+    start: Path
+    """Start model."""
     reinitialise: bool = False
-    """Throw the start model's weights away: the random model behind the empty coalition."""
+    """Throw the start model's weights away: retraining, and the random model behind the empty coalition."""
     train: TrainConfig | None
     """None: not trained at all."""
     method: Literal["descend", "ascend", "newton"] = "descend"
@@ -130,12 +129,6 @@ def _required(value: T | None) -> T:
 
 def _start_model(task: TrainJob) -> tuple[torch.nn.Module, ModelDescription]:
     """The model before training."""
-    if task.start is None:
-        if task.model is None:
-            raise ValueError(f"Task {task.task_id}: expected a start model or `model`, got neither.")
-        _, *shape = cached_pack(task.images).images.shape
-        description = ModelDescription(task.model, (shape[0], shape[1], shape[2]))
-        return description.initialise(task.seed), description
     if task.reinitialise:
         description = read_description(task.start)
         return description.initialise(task.seed), description

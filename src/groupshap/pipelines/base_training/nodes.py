@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from groupshap.campaign.models import train_base
 from groupshap.campaign.shared import Campaign
+from groupshap.campaign.start import make_start
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import BaseTrainingConfig, DeviceSetting, PropertyEvalConfig, RootSeed
 
-__all__ = ["draw_samples", "train_base_model"]
+__all__ = ["draw_samples", "make_start_model", "report_reconstruction", "train_base_model"]
+
+
+def make_start_model(
+    images: FileRef,
+    store: Store,
+    registry: Path,
+    config: BaseTrainingConfig,
+    root_seed: RootSeed,
+    device: DeviceSetting,
+) -> FileRef:
+    """Fresh weights or a pretrained pipeline; with latents, after its autoencoder is trained or found."""
+    return make_start(Campaign(images, root_seed.root, device.root), store, registry, config)
+
+
+def report_reconstruction(
+    start_model: FileRef, images: FileRef, config: BaseTrainingConfig, device: DeviceSetting
+) -> tuple[dict[str, Any], Any]:
+    """What is lost when images are encoded and decoded again: numbers, and a picture; pixel models lose nothing."""
+    from groupshap.engines.base import threads
+    from groupshap.tasks.reconstruct import draw_reconstruction, reconstruct
+
+    with threads(config.n_threads):
+        originals, reconstructed, report = reconstruct(start_model.path, images.path, device.root)
+    return report, draw_reconstruction(originals, reconstructed, report)
 
 
 def train_base_model(
-    images: FileRef, store: Store, config: BaseTrainingConfig, root_seed: RootSeed, device: DeviceSetting
+    start_model: FileRef,
+    images: FileRef,
+    store: Store,
+    config: BaseTrainingConfig,
+    root_seed: RootSeed,
+    device: DeviceSetting,
 ) -> FileRef:
     """Train the dense model, or find it in the store."""
-    return train_base(Campaign(images, root_seed.root, device.root), store, config)
+    return train_base(Campaign(images, root_seed.root, device.root), store, start_model, config)
 
 
 def draw_samples(

@@ -17,7 +17,6 @@ from groupshap.engines.base import EngineConfig
 from groupshap.pipelines.validation.nodes import workshop
 from groupshap.store import FileRef
 from groupshap.tasks.config import (
-    BaseTrainingConfig,
     CorrectionConfig,
     DeviceSetting,
     PropertyEvalConfig,
@@ -32,7 +31,6 @@ def retrain_some(
     *,
     config: CorrectionConfig,
     finetuning: SubsetFinetuneConfig,
-    base: BaseTrainingConfig,
     measuring: PropertyEvalConfig,
     engine: EngineConfig,
     root_seed: RootSeed,
@@ -43,7 +41,7 @@ def retrain_some(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Retrain a few coalitions, chosen beforehand or in rounds: utilities of both games, and what each round cost."""
     campaign = Campaign(images, root_seed.root, device.root, engine)
-    return correct(workshop(campaign, base, measuring, **files), utilities, finetuning, config)
+    return correct(workshop(campaign, measuring, **files), utilities, finetuning, config)
 
 
 def explain_correction(

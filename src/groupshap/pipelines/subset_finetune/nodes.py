@@ -13,7 +13,7 @@ from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import EngineConfig
 from groupshap.image_pack import load_pack
 from groupshap.store import FileRef, Store
-from groupshap.tasks.config import BaseTrainingConfig, DeviceSetting, PropertyEvalConfig, RootSeed, SubsetFinetuneConfig
+from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed, SubsetFinetuneConfig
 
 __all__ = ["draw_coalitions", "finetune_coalitions"]
 
@@ -37,7 +37,6 @@ def finetune_coalitions(
     base_store: Store,
     pruning_store: Store,
     config: SubsetFinetuneConfig,
-    base: BaseTrainingConfig,
     measuring: PropertyEvalConfig,
     estimation: EstimationConfig,
     engine: EngineConfig,
@@ -57,7 +56,7 @@ def finetune_coalitions(
         config,
         models=models,
         records=records,
-        start=StartModels(base_model, pruned_model, base.model),
+        start=StartModels(base_model, pruned_model),
         image_table=image_table,
         measuring=measuring,
         estimator=estimation.estimator,

@@ -24,7 +24,6 @@ def create_pipeline(**_: object) -> Pipeline:
     }
     parameters = {
         "config": "params:subset_finetune",
-        "base": "params:base_training",
         "measuring": "params:property_eval",
         "estimation": "params:shapley_estimation",
         "engine": "params:engine",

@@ -17,7 +17,6 @@ from groupshap.engines.base import EngineConfig
 from groupshap.image_pack import load_pack
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import (
-    BaseTrainingConfig,
     DeviceSetting,
     PropertyEvalConfig,
     RootSeed,
@@ -55,7 +54,6 @@ def pair_coalitions(validation_coalitions: pd.DataFrame) -> pd.DataFrame:
 def measure_retrained(
     *,
     config: ValidationConfig,
-    base: BaseTrainingConfig,
     measuring: PropertyEvalConfig,
     engine: EngineConfig,
     root_seed: RootSeed,
@@ -66,13 +64,12 @@ def measure_retrained(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make every held-out coalition's model by the recipe of the validation and measure it: manifest, utilities."""
     campaign = Campaign(images, root_seed.root, device.root, engine)
-    return make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
+    return make_and_measure(workshop(campaign, measuring, **files), coalitions, config)
 
 
 def measure_paired(
     *,
     config: SubsetFinetuneConfig,
-    base: BaseTrainingConfig,
     measuring: PropertyEvalConfig,
     engine: EngineConfig,
     root_seed: RootSeed,
@@ -83,12 +80,12 @@ def measure_paired(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The same in the game that the values are fitted to; what estimation has committed already is not repeated."""
     campaign = Campaign(images, root_seed.root, device.root, engine)
-    return make_and_measure(workshop(campaign, base, measuring, **files), coalitions, config)
+    return make_and_measure(workshop(campaign, measuring, **files), coalitions, config)
 
 
-def workshop(campaign: Campaign, base: BaseTrainingConfig, measuring: PropertyEvalConfig, **files: Any) -> Workshop:
+def workshop(campaign: Campaign, measuring: PropertyEvalConfig, **files: Any) -> Workshop:
     """The inputs of a measuring node, see ``INPUTS`` of the pipeline, as one thing."""
-    start = StartModels(files.pop("base_model"), files.pop("pruned_model"), base.model)
+    start = StartModels(files.pop("base_model"), files.pop("pruned_model"))
     return Workshop(campaign, start, measuring=measuring, **files)
 
 
@@ -159,7 +156,6 @@ def measure_residual_influence(
     records: Store,
     config: ValidationConfig,
     finetuning: SubsetFinetuneConfig,
-    base: BaseTrainingConfig,
     engine: EngineConfig,
     root_seed: RootSeed,
     device: DeviceSetting,
@@ -168,7 +164,7 @@ def measure_residual_influence(
     from groupshap.validation.residual import residual_table
 
     campaign = Campaign(images, root_seed.root, device.root, engine)
-    start = StartModels(base_model, pruned_model, base.model).file(finetuning.recipe)
+    start = StartModels(base_model, pruned_model).file(finetuning.recipe) if finetuning.recipe != "retrain" else None
     manifests = {"paired": paired_manifest, "validation": validation_manifest}
     losses = measure_residual(campaign, records, start, manifests, contributors, config.n_residual_coalitions)
     retrained = losses["model"] == "validation"

@@ -22,7 +22,6 @@ INPUTS = {
     "records": "property_store",
 }
 PARAMETERS = {
-    "base": "params:base_training",
     "measuring": "params:property_eval",
     "engine": "params:engine",
     "root_seed": "params:root_seed",
@@ -43,7 +42,7 @@ def _measuring_nodes() -> list[Node]:
         "config": "params:validation",
         "finetuning": "params:subset_finetune",
         **{name: INPUTS[name] for name in ("pruned_model", "base_model", "images", "contributors", "records")},
-        **{name: PARAMETERS[name] for name in ("base", "engine", "root_seed", "device")},
+        **{name: PARAMETERS[name] for name in ("engine", "root_seed", "device")},
     }
     return [
         Node(
