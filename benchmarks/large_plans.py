@@ -43,6 +43,7 @@ from groupshap.diffusion.config import ModelConfig
 from groupshap.engines.base import EngineConfig
 from groupshap.games import estimate
 from groupshap.image_pack import ImagePack, load_pack, save_pack
+from groupshap.model_file import ModelDescription, save_model
 from groupshap.store import FileRef, Store
 from groupshap.tasks import measure, train
 from groupshap.tasks.config import PropertyEvalConfig, SubsetFinetuneConfig
@@ -85,7 +86,8 @@ def inputs(folder: Path, n_contributors: int) -> tuple[Any, Any, Any]:
     images = np.random.default_rng(0).integers(0, 256, (n_contributors, 1, 4, 4), dtype=np.uint8)
     if not (folder / "pack.safetensors").exists():
         save_pack(folder / "pack.safetensors", ImagePack(images, np.arange(n_contributors)))
-        (folder / "start.safetensors").write_bytes(bytes(4096))
+        like = ModelDescription(ModelConfig(block_out_channels=(8,), norm_num_groups=4), (1, 4, 4))
+        save_model(folder / "start.safetensors", like.initialise(0), like)
     names = [f"contributor {player:04d}" for player in range(n_contributors)]
     contributors = pd.DataFrame({"player": range(n_contributors), "contributor": names, "n_images": 1})
     return contributors, FileRef.of(folder / "pack.safetensors"), FileRef.of(folder / "start.safetensors")
@@ -102,7 +104,7 @@ def run_stages(folder: Path, n_contributors: int, budget: int, engine: dict[str,
     with watch("plan"):
         plan = draw_plan(contributors, load_pack(pack.path), config, 0)
     with watch("coalitions"):
-        models = StartModels(base=start, pruned=start, architecture=ModelConfig())
+        models = StartModels(base=start, pruned=start)
         manifest = finetune(campaign, Store(folder / "models"), models, plan, contributors, config)
     measuring = PropertyEvalConfig(properties={"names": [PROPERTY]})
     with watch("measuring"):

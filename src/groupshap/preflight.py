@@ -14,6 +14,7 @@ from kedro.io import DatasetError
 from kedro.validation import ParameterValidationError
 
 from groupshap.attribution.config import EstimationConfig
+from groupshap.diffusion.pipeline_folder import autoencoder_in, local_folder, read_pipeline
 from groupshap.errors import UserError
 from groupshap.games import estimate, plan_coalitions
 from groupshap.grouping.config import DataGroupingConfig
@@ -109,7 +110,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     base = BaseTrainingConfig(**parameters["base_training"])
     measuring = PropertyEvalConfig(**parameters["property_eval"])
     problems = [_unknown(key) for key in parameters if key not in KNOWN]
-    problems += [*_size_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
+    problems += [*_model_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
     problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"])]
     if problems:
         raise ParameterProblems(problems)
@@ -158,17 +159,39 @@ def _unknown(key: str) -> str:
     return f"unknown parameter `{key}`: expected one of {', '.join(KNOWN)}.{hint}"
 
 
-def _size_problem(data: DataGroupingConfig, base: BaseTrainingConfig) -> list[str]:
-    if data.image_size % base.model.side_multiple == 0:
-        return []
-    return [
-        f"`data_grouping.image_size` is {data.image_size}: expected a multiple of {base.model.side_multiple}, because "
-        f"the U-Net of `base_training.model` halves the side {len(base.model.block_out_channels) - 1} times."
-    ]
+def _model_problem(data: DataGroupingConfig, base: BaseTrainingConfig) -> list[str]:
+    """Images that do not fit the network; pretrained folders are read if they are here, a hub is not asked yet."""
+    shape = (data.channels, data.image_size, data.image_size)
+    try:
+        if base.pretrained is not None:
+            folder = local_folder(base.pretrained)
+            if folder is not None:
+                read_pipeline(folder).check_images(shape)
+            return []
+        if base.model.family == "latent" and base.autoencoder.pretrained is not None:
+            folder = local_folder(base.autoencoder.pretrained)
+            if folder is None:
+                return []
+            side = autoencoder_in(folder).latent_shape(shape)[1]
+            return [] if side % base.model.side_multiple == 0 else [_size_problem(data, base, data.image_size // side)]
+    except ValueError as error:
+        return [str(error)]
+    downscale = base.autoencoder.downscale if base.model.family == "latent" else 1
+    fits = data.image_size % (base.model.side_multiple * downscale) == 0
+    return [] if fits else [_size_problem(data, base, downscale)]
+
+
+def _size_problem(data: DataGroupingConfig, base: BaseTrainingConfig, downscale: int) -> str:
+    smaller = f" of latents, which are {downscale} times smaller," if downscale > 1 else ""
+    return (
+        f"`data_grouping.image_size` is {data.image_size}: expected a multiple of "
+        f"{base.model.side_multiple * downscale}, because the U-Net of `base_training.model` halves the side{smaller} "
+        f"{len(base.model.block_out_channels) - 1} times."
+    )
 
 
 def _sampler_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) -> list[str]:
-    if measuring.sampler.n_steps <= base.model.n_noise_levels:
+    if base.pretrained is not None or measuring.sampler.n_steps <= base.model.n_noise_levels:
         return []
     return [
         f"`property_eval.sampler.n_steps` is {measuring.sampler.n_steps}: expected at most "
