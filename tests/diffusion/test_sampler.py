@@ -34,12 +34,19 @@ class OneImage:
         return level.sqrt() * noise - (1 - level).sqrt() * self._image + self._error
 
 
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])
 @pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_a_perfect_model_of_one_image_generates_it(solver, prediction):
+def test_a_perfect_model_of_one_image_generates_it(solver, prediction, spacing):
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)
     family = OneImage(prediction, image)
-    made = sample_all(family, torch.nn.Identity(), [1, 2, 3], SamplerConfig(solver=solver, n_steps=12), device=CPU)
+    made = sample_all(
+        family,
+        torch.nn.Identity(),
+        [1, 2, 3],
+        SamplerConfig(solver=solver, n_steps=12, timestep_spacing=spacing),
+        device=CPU,
+    )
     assert made.dtype == np.uint8
     assert np.abs(made.astype(int) - image).max() <= 2
 

@@ -15,6 +15,7 @@ from groupshap.diffusion.training import (
     Checkpointing,
     Denoising,
     DivergedError,
+    antithetic_timesteps,
     batch_rows,
     denoising_loss,
     learning_rate_at,
@@ -167,6 +168,12 @@ def test_every_image_is_used_once_before_one_is_used_twice():
 def test_timesteps_fill_the_range_evenly():
     drawn = stratified_timesteps(8, 1000, torch.Generator().manual_seed(0))
     assert (drawn // 125).tolist() == list(range(8))
+
+
+def test_antithetic_timesteps_come_in_pairs():
+    drawn = antithetic_timesteps(6, 1000, torch.Generator().manual_seed(0))
+    assert (drawn[:2] + drawn[4:]).tolist() == [999, 999]
+    assert len(antithetic_timesteps(7, 1000, torch.Generator().manual_seed(0))) == 7
 
 
 def test_learning_rate_warms_up_and_ends_at_the_actual_number_of_steps():

@@ -183,6 +183,15 @@ def test_attention_heads_lose_the_same_number_of_dimensions(build):
     assert removed == removed_of(history, f"{name}.to_k", "out") == removed_of(history, f"{name}.to_out.0", "in")
 
 
+def test_what_heads_take_need_not_divide_by_them(build):
+    """Three heads on 48 channels in 16 norm groups: 16 channels go, one of each group, as without attention."""
+    config = GREY | {"block_out_channels": (16, 48), "norm_num_groups": 16, "attention_head_dim": 16}
+    _, history, _ = prune_channels(build(config), PruningConfig(fraction_removed=0.5))
+    removed = removed_of(history, "mid_block.attentions.0.to_q", "in")
+    assert np.bincount(np.array(removed) // 3).tolist() == [1] * 16
+    assert len(removed_of(history, "mid_block.attentions.0.to_q", "out")) == 24
+
+
 def test_diff_pruning_stops_below_the_threshold(build):
     """Losses 1, 1/2, 1/4, ...: with threshold 0.05 the sixth (1/32) is the first that does not count."""
     model = build(PLAIN)

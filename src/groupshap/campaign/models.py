@@ -47,6 +47,7 @@ def prune(campaign: Campaign, store: Store, base_model: FileRef, config: Pruning
 
     pruning = PruningConfig(**config.model_dump(exclude={"recovery"}))
     data = {"images_sha256": campaign.images.sha256, "start_sha256": base_model.sha256}
+    data |= _rule_of(base_model)
     run = store.open(campaign.recipe("prune", 1, **data, pruning=plain(pruning)))
     job = partial(
         PruneJob,
@@ -59,6 +60,14 @@ def prune(campaign: Campaign, store: Store, base_model: FileRef, config: Pruning
     )
     pruned = run_single(prune_task, job, run, "pruned", n_threads=1, needed_bytes=base_model.path.stat().st_size)
     return pruned, run.record("pruned")["report"]
+
+
+def _rule_of(base_model: FileRef) -> dict[str, int]:
+    """The version of the pruning's rules, where it matters: rule 2 lets the inputs of attention heads go freely."""
+    from groupshap.model_file import read_description  # noqa: PLC0415 - imports torch
+
+    config = read_description(base_model.path).config
+    return {"rule": 2} if config.mid_attention or config.attention_levels else {}
 
 
 def recover(

@@ -23,6 +23,7 @@ _FORMAT = 1  # raised whenever our code starts to give other numbers for the sam
 _LIBRARIES = ("torch", "diffusers")
 _LATER: dict[str, Any] = {
     **{"ema_step_offset": 0, "guidance_scale": 1.0},
+    **{"timesteps": "stratified", "timestep_spacing": "trailing"},
     **{"latent_scale": None, "clip_sample": None, "unet": None},
 }
 """Settings that came after the first results, and their defaults, which change nothing."""

@@ -128,6 +128,11 @@ class TrainConfig(_Frozen):
         description="Steps that the average counts as done before its first one. The paper's code carries its counter "
         "over, so that much of the start model stays in the average; 0 starts afresh.",
     )
+    timesteps: Literal["stratified", "antithetic", "uniform"] = Field(
+        default="stratified",
+        description="Of a batch: one in each of equal parts of the range; t together with T - 1 - t (the paper's "
+        "code); or independent ones.",
+    )
     random_flip: bool = Field(default=False, description="Mirror images left to right with probability 1/2.")
     mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
 
@@ -190,6 +195,11 @@ class SamplerConfig(_Frozen):
         default="ddim", description="ddim: DDIM with eta 0; dpm_solver: DPM-Solver++ of second order."
     )
     n_steps: int = Field(default=10, ge=1, le=1000, description="Network evaluations per image.")
+    timestep_spacing: Literal["trailing", "leading"] = Field(
+        default="trailing",
+        description="trailing: steps start at the noisiest level (Lin et al. 2024); leading: below it, as in older "
+        "pipelines and the paper's code.",
+    )
     batch_size: int = Field(
         default=64, ge=1, le=100_000, description="Speed and memory; the last bit of a pixel, rarely."
     )

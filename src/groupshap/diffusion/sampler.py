@@ -99,13 +99,16 @@ def _solve(family: Family, model: nn.Module, start: Encoded, config: SamplerConf
 
 
 def _solver(noise: DDPMScheduler, config: SamplerConfig) -> SchedulerMixin:
-    """A fresh solver (it keeps state) whose steps start at the noisiest level ("trailing", Lin et al. 2024)."""
+    """A fresh solver, because it keeps state."""
+    spacing = {"timestep_spacing": config.timestep_spacing}
     if config.solver == "ddim":
-        solver = DDIMScheduler.from_config(noise.config, set_alpha_to_one=True)
+        solver = DDIMScheduler.from_config(noise.config, set_alpha_to_one=True, **spacing)
     else:
         # It ignores clip_sample: without a limit a small error of epsilon at the noisiest step explodes. This
         # threshold is that very clipping to [-1, 1].
         clipping = {"thresholding": True, "sample_max_value": 1.0} if noise.config.clip_sample else {}
-        solver = DPMSolverMultistepScheduler.from_config(noise.config, algorithm_type="dpmsolver++", **clipping)
+        solver = DPMSolverMultistepScheduler.from_config(
+            noise.config, algorithm_type="dpmsolver++", **clipping, **spacing
+        )
     solver.set_timesteps(config.n_steps)
     return solver

@@ -81,10 +81,11 @@ class Denoising:
 
     Args:
         family: Kind of model: noise process, prediction, trainable parameters.
+        timesteps: How they are drawn, see ``TrainConfig.timesteps``.
     """
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
+    def __init__(self, family: Family, timesteps: str = "stratified") -> None:
+        self._family, self._draw = family, _TIMESTEPS[timesteps]
         self._levels = family.noise.alphas_cumprod
 
     def trainable(self, model: nn.Module) -> list[nn.Parameter]:
@@ -96,7 +97,7 @@ class Denoising:
         device = batch.clean.device
         self._levels = self._levels.to(device)  # once: a copy to the device in every step would wait for it
         noise = torch.randn(batch.clean.shape, generator=generator).to(device)
-        timesteps = stratified_timesteps(len(batch), len(self._levels), generator).to(device)
+        timesteps = self._draw(len(batch), len(self._levels), generator).to(device)
         return denoising_loss(self._family, model, batch, noise, timesteps, self._levels)
 
 
@@ -241,6 +242,20 @@ def stratified_timesteps(n: int, n_noise_levels: int, generator: torch.Generator
     """(n,) int64 in [0, T): one in each of n equal parts of the range, uniform on the whole."""
     position = (torch.arange(n) + torch.rand(n, generator=generator)) / n
     return (position * n_noise_levels).long().clamp_(max=n_noise_levels - 1)
+
+
+def antithetic_timesteps(n: int, n_noise_levels: int, generator: torch.Generator) -> Tensor:
+    """(n,) int64 in [0, T): t and T - 1 - t in pairs, as the code of Ho et al.'s followers does."""
+    half = uniform_timesteps(n // 2 + 1, n_noise_levels, generator)
+    return torch.cat([half, n_noise_levels - 1 - half])[:n]
+
+
+def uniform_timesteps(n: int, n_noise_levels: int, generator: torch.Generator) -> Tensor:
+    """(n,) int64 in [0, T): independent."""
+    return torch.randint(n_noise_levels, (n,), generator=generator)
+
+
+_TIMESTEPS = {"stratified": stratified_timesteps, "antithetic": antithetic_timesteps, "uniform": uniform_timesteps}
 
 
 def learning_rate_at(step: int, config: TrainConfig) -> float:

@@ -12,6 +12,7 @@ import copy
 import logging
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,13 +128,13 @@ def _plan(
         root = group[0].dep
         importance = channel_importance(group, names[root.target.module], config)
         # A norm group or head must not lose more channels than the others of its layer.
-        n_equal_parts = math.lcm(*(n_parts.get(item.dep.target.module, 1) for item in group))
+        n_equal_parts = math.lcm(*(n_parts.get(item.dep.target.module, 1) for item in group if _gives(graph, item)))
         chosen = _least_important(importance, config.fraction_removed, n_equal_parts)
         if chosen:
             for item in graph.get_pruning_group(root.target.module, root.handler, chosen):
                 layer = item.dep.target.module
                 if layer in names:  # the graph's other nodes are sums and concatenations
-                    side = "out" if graph.is_out_channel_pruning_fn(item.dep.handler) else "in"
+                    side = "out" if _gives(graph, item) else "in"
                     removed.setdefault((names[layer], side), set()).update(item.idxs)
     return _by_layer(scored, removed)
 
@@ -141,6 +142,11 @@ def _plan(
 def _coupled_sets(graph: tp.DependencyGraph, model: UNet2DModel) -> Iterator[tp.dependency.Group]:
     """Every set of layers that must lose channels together, with all their channels."""
     return graph.get_all_groups(ignored_layers=[model.conv_out], root_module_types=[nn.Conv2d, nn.Linear])
+
+
+def _gives(graph: tp.DependencyGraph, item: Any) -> bool:
+    """Whether these are channels that the layer gives: those that a head takes may go anywhere."""
+    return graph.is_out_channel_pruning_fn(item.dep.handler)
 
 
 def _n_parts_of_layer(model: UNet2DModel) -> dict[nn.Module, int]:

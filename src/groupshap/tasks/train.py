@@ -100,7 +100,7 @@ def _trained(task: TrainJob, model: torch.nn.Module, family: Family) -> Training
     if task.lora_rank is not None:
         model = with_adapters(model, task.lora_rank, task.seed)
     result = train(
-        Denoising(family),
+        Denoising(family, _required(task.train).timesteps),
         model,
         _inputs(task, family, task.removed if task.method == "ascend" else task.members),
         _required(task.train),
@@ -117,7 +117,7 @@ def _newton_step(task: TrainJob, model: torch.nn.Module, family: Family) -> Trai
     settings = _required(task.newton)
     step = NewtonStep(settings.n_gradients, _required(task.train).batch_size, settings.damping, settings.scale)
     kept, removed = (_inputs(task, family, players) for players in (task.members, task.removed))
-    objective = Denoising(family)
+    objective = Denoising(family, _required(task.train).timesteps)
     return remove_influence(objective, model, kept, removed, step, seed=task.seed, device=resolve_device(task.device))
 
 

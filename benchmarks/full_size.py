@@ -1,0 +1,108 @@
+"""Are the paper's models the size that the paper says, and what is left of them after pruning?
+
+    python benchmarks/full_size.py celeba_hq     latent diffusion on CelebA-HQ: U-Net 274 M, half of the channels off
+
+One subcommand per configuration in conf/. The networks are real and have random weights (magnitude pruning removes the
+same number of channels whatever they are); nothing is downloaded. Results go to benchmarks/results/full_size_<name>.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from groupshap.diffusion.config import ModelConfig
+from groupshap.diffusion.denoiser import UNetDenoiser
+from groupshap.pruning.channels import prune_channels
+from groupshap.pruning.config import PruningConfig, PruningReport
+from groupshap.pruning.cost import count_parameters
+
+PROJECT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results"
+
+Row = dict[str, Any]
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The parameters of conf/<name>."""
+    return yaml.safe_load((PROJECT / "conf" / name / "parameters.yml").read_text(encoding="utf-8"))
+
+
+def celeba_hq() -> list[Row]:
+    """The U-Net on 3 x 64 x 64 latents of 256-pixel images, pruned by half; the paper: 274 M, -74 %."""
+    conf = settings("celeba_hq")
+    before, after, report, seconds = pruned_unet(conf, (3, 64, 64))
+    return [
+        size_row("U-Net", before, "274.06 M (counted from its config)"),
+        size_row("U-Net, pruned", after, "about 71.0 M; -74 % in the paper"),
+        {
+            "what": "removed",
+            "measured": f"{report.fraction_of_parameters_removed:.1%} of the parameters, "
+            f"{report.fraction_of_channels_removed:.1%} of the channels, "
+            f"{report.fraction_of_macs_removed:.1%} of the multiply-accumulates",
+            "expected": "-74 % of the parameters",
+        },
+        {"what": "pruning", "measured": f"{seconds:.0f} s", "expected": ""},
+    ]
+
+
+CONFIGURATIONS: dict[str, Callable[[], list[Row]]] = {"celeba_hq": celeba_hq}
+"""Name of a folder in conf/ to what is checked of it."""
+
+
+def pruned_unet(conf: dict[str, Any], sample_shape: tuple[int, int, int]) -> tuple[int, int, PruningReport, float]:
+    """Parameters of the U-Net of ``base_training.model`` before and after ``pruning``, the report, and the seconds."""
+    denoiser = UNetDenoiser(ModelConfig(**conf["base_training"]["model"]), sample_shape, clips_sample=True)
+    model = denoiser.initialise(0)
+    pruning = PruningConfig(**{key: value for key, value in conf["pruning"].items() if key != "recovery"})
+    start = time.monotonic()
+    pruned, _, report = prune_channels(model, pruning)
+    return count_parameters(model), count_parameters(pruned), report, time.monotonic() - start
+
+
+def size_row(what: str, n_parameters: int, expected: str) -> Row:
+    """One line of the table."""
+    return {"what": what, "measured": f"{n_parameters / 1e6:.2f} M parameters", "expected": expected}
+
+
+def write(name: str, rows: list[Row], seconds: float) -> str:
+    """The table as Markdown, written to the results."""
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    lines = [
+        f"# full_size {name}",
+        "",
+        f"Command: `python benchmarks/full_size.py {name}`  ",
+        f"Machine: {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}  ",
+        f"Date: {datetime.now(UTC):%Y-%m-%d}, wall time {seconds:.0f} s, peak {peak_gib:.1f} GiB",
+        "",
+        "| what | measured | expected |",
+        "|---|---|---|",
+        *(f"| {row['what']} | {row['measured']} | {row['expected']} |" for row in rows),
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    text = "\n".join(lines) + "\n"
+    (RESULTS / f"full_size_{name}.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def main() -> None:
+    """Check one configuration."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configuration", choices=sorted(CONFIGURATIONS))
+    name = parser.parse_args().configuration
+    start = time.monotonic()
+    rows = CONFIGURATIONS[name]()
+    print(write(name, rows, time.monotonic() - start))
+
+
+if __name__ == "__main__":
+    main()
