@@ -191,7 +191,7 @@ def test_bad_settings_are_refused_before_training(images):
         TrainConfig(n_steps=10, n_warmup_steps=10)
     with pytest.raises(ValidationError, match="multiples of norm_num_groups"):
         ModelConfig(block_out_channels=(10,), norm_num_groups=8)
-    with pytest.raises(ValueError, match="multiple of 4 pixels, got 6 x 6"):
+    with pytest.raises(ValueError, match="multiple of 4, got 6 x 6"):
         family_of(ModelConfig(block_out_channels=(8, 8, 8)), (3, 6, 6))
     family = family_of(TINY, (3, 8, 8))
     with pytest.raises(ValueError, match="at least one image"):

@@ -15,7 +15,6 @@ from groupshap.tasks.config import BaseTrainingConfig, PruningStageConfig
 
 __all__ = ["prune", "recover", "train_base"]
 
-_LEAST_BYTES = 100 * 2**20  # the size of the model is not known before it is built
 _TRAINING_STATE_FACTOR = 6  # weights, average, two moments, and two files while one replaces the other
 
 
@@ -36,8 +35,9 @@ def train_base(campaign: Campaign, store: Store, start: FileRef, config: BaseTra
         label="training the base model",
         **_on_all_data(campaign, start, config),
     )
+    needed_bytes = _TRAINING_STATE_FACTOR * start.path.stat().st_size
     return run_single(
-        train_task, job, store.open(recipe), "base", n_threads=config.n_threads, needed_bytes=_LEAST_BYTES
+        train_task, job, store.open(recipe), "base", n_threads=config.n_threads, needed_bytes=needed_bytes
     )
 
 
