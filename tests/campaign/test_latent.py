@@ -20,7 +20,7 @@ from groupshap.campaign.shared import Campaign
 from groupshap.campaign.start import make_start
 from groupshap.diffusion.autoencoder_folder import PretrainedError
 from groupshap.diffusion.config import AutoencoderConfig, ModelConfig, SamplerConfig, TrainConfig
-from groupshap.diffusion.frozen import FrozenPartsError
+from groupshap.diffusion.frozen import FrozenPartsError, find_frozen
 from groupshap.diffusion.latent import LatentDiffusion
 from groupshap.diffusion.pipeline_folder import read_pipeline, resolve_folder
 from groupshap.engines.base import EngineConfig
@@ -156,6 +156,8 @@ def test_changed_missing_and_unknown_autoencoders_are_refused(run, tmp_path):
     with pytest.raises(FrozenPartsError, match="which is not there"):
         read_description(copy)
     assert read_description(Path(checkpoints[0])).frozen == frozen
+    with pytest.raises(FrozenPartsError, match="expected 64 hex digits"):
+        find_frozen(copy, "../../" + "a" * 58)
 
 
 def test_a_given_autoencoder_is_used_and_must_fit_the_images(tmp_path):

@@ -133,7 +133,11 @@ class TrainConfig(_Frozen):
         description="Of a batch: one in each of equal parts of the range; t together with T - 1 - t (the paper's "
         "code); or independent ones.",
     )
-    random_flip: bool = Field(default=False, description="Mirror images left to right with probability 1/2.")
+    random_flip: bool = Field(
+        default=False,
+        description="Mirror images left to right with probability 1/2. Latents are mirrored themselves, which is close "
+        "to, and not the same as, encoding a mirrored image.",
+    )
     mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
 
     @model_validator(mode="after")

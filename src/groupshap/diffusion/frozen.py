@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["FROZEN", "FrozenParts", "FrozenPartsError", "find_frozen", "register
 FROZEN = "frozen"
 """Name of the folder, beside or above the model files, that says where frozen parts lie."""
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")  # it becomes part of a path
 _SUFFIXES = (".json", ".safetensors", ".txt", ".model")  # configs, weights, vocabularies
 
 
@@ -73,6 +75,8 @@ def find_frozen(model_file: Path, sha256: str) -> FrozenParts:
     Raises:
         FrozenPartsError: nobody knows where they are, they are not there, or they are no longer what they were.
     """
+    if not _SHA256.fullmatch(sha256):
+        raise FrozenPartsError(f"{model_file} names its frozen parts by {sha256!r}, expected 64 hex digits.")
     todo = "Put the folder back as it was, or run `kedro run --pipelines base_training` again with the one you want."
     entries = [_entry(parent / FROZEN, sha256) for parent in Path(model_file).absolute().parents]
     entry = next((path for path in entries if path.is_file()), None)

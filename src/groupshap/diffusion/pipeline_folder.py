@@ -32,6 +32,10 @@ _BLOCKS = (
     *("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"),
     *("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"),
 )
+_UNET_KEYS = (
+    *("sample_size", "in_channels", "out_channels"),
+    *("block_out_channels", "down_block_types", "up_block_types"),
+)
 _PLAIN = {
     "trained_betas": None,
     "thresholding": False,
@@ -201,17 +205,20 @@ def _unet_problems(unet: dict[str, Any]) -> list[str]:
     """Why a U-Net cannot be used."""
     if unet.get("_class_name") != "UNet2DModel":
         return [f"its network is a {unet.get('_class_name')}, expected a UNet2DModel"]
+    lacking = [key for key in _UNET_KEYS if unet.get(key) is None]
+    if lacking:
+        return [f"its U-Net's config lacks {', '.join(lacking)}"]
     problems = []
-    blocks = {*unet.get("down_block_types", ()), *unet.get("up_block_types", ())} - set(_BLOCKS)
-    if blocks or not unet.get("down_block_types"):
+    blocks = {*unet["down_block_types"], *unet["up_block_types"]} - set(_BLOCKS)
+    if blocks:
         problems.append(f"its U-Net has blocks {sorted(blocks)}, expected some of {', '.join(_BLOCKS)}")
     if unet.get("class_embed_type") is not None or unet.get("num_class_embeds") is not None:
         problems.append("its U-Net is conditional on classes")
-    if not isinstance(unet.get("sample_size"), int):
-        problems.append(f"its U-Net's `sample_size` is {unet.get('sample_size')!r}, expected the side of a square")
-    if unet.get("in_channels") != unet.get("out_channels"):
+    if not isinstance(unet["sample_size"], int):
+        problems.append(f"its U-Net's `sample_size` is {unet['sample_size']!r}, expected the side of a square")
+    if unet["in_channels"] != unet["out_channels"]:
         problems.append(
-            f"its U-Net gives {unet.get('out_channels')} channels for {unet.get('in_channels')}: a learned variance is "
+            f"its U-Net gives {unet['out_channels']} channels for {unet['in_channels']}: a learned variance is "
             "not supported"
         )
     return problems
