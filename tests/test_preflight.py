@@ -39,9 +39,9 @@ def problems(environment="base", **changes):
 
 
 def test_images_must_fit_latents_and_the_network_on_them():
-    (problem,) = problems("rehearse_latent", data_grouping__image_size=20)
-    assert "expected a multiple of 8" in problem
-    assert "4 times smaller" in problem
+    (problem,) = problems("rehearse_latent", data_grouping__image_size=18)
+    assert "expected a multiple of 4" in problem
+    assert "2 times smaller" in problem
 
 
 def test_a_pretrained_pipeline_that_is_here_is_read_first(tmp_path):
