@@ -13,6 +13,10 @@ __all__ = ["AutoencoderFolder", "PretrainedError", "check_weights", "read_autoen
 
 _KINDS = ("AutoencoderKL", "VQModel")
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
+_CONVERT = (
+    "If there are pickles and you trust their author, convert them once: load the pipeline with diffusers, save it "
+    "with save_pretrained(folder, safe_serialization=True), and give that folder."
+)
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -114,7 +118,8 @@ def check_weights(folder: Path) -> None:
     if pickles:
         raise PretrainedError(
             f"{folder} holds pickled weights only ({', '.join(pickles[:3])}), which may run any code when they are "
-            f"read: expected {_WEIGHTS[0]}. If you trust their author, convert them once: load the pipeline with "
-            "diffusers and save it again with save_pretrained(folder, safe_serialization=True)."
+            f"read: expected {_WEIGHTS[0]}. {_CONVERT}"
         )
-    raise PretrainedError(f"{folder} holds no weights: expected {_WEIGHTS[0]}. Is the download complete?")
+    raise PretrainedError(
+        f"{folder} holds no weights: expected {_WEIGHTS[0]}. Pickles are never downloaded. {_CONVERT}"
+    )
