@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import shutil
 from dataclasses import replace
@@ -11,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from groupshap.campaign.coalitions import draw_plan, finetune, with_committed
-from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.coalitions import draw_plan, finetune, grow, with_committed
+from groupshap.campaign.measuring import WeightsGoneError, assemble, measure_models
 from groupshap.campaign.models import prune, recover, train_base
 from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.shared import Campaign
@@ -217,3 +219,66 @@ def test_a_withdrawal_finds_everything_with_the_contributor_and_deletes_only_tha
     assert not (data / "images.safetensors").exists()
     assert [path.name for path in (data / "pictures").iterdir()] == ["values.csv"]
     assert list((data / "properties").glob("*/*/record.json")), "measured numbers stay"
+
+
+def without_seconds(utilities):
+    return utilities.drop(columns=["train_seconds", "sample_seconds"])
+
+
+def in_one_go(project, folder, measuring=MEASURE, keep="none"):
+    """``run`` in stores of their own, where weights are not kept."""
+    campaign, table = project["campaign"], FileRef.of(project["folder"] / "table.parquet")
+    plan = draw_plan(CONTRIBUTORS, load_pack(campaign.images.path), FINETUNE, campaign.root_seed)
+    config = FINETUNE.model_copy(update={"keep": keep})
+    stores = {"models": Store(folder / "models"), "records": Store(folder / "properties")}
+    start = {"start": project["start"], "image_table": table, "measuring": measuring, "estimator": "gp"}
+    manifest = grow(campaign, plan, CONTRIBUTORS, config, **stores, **start)
+    return manifest, measure_models(campaign, stores["records"], manifest, table, measuring)
+
+
+def test_without_weights_the_utilities_are_the_same_and_killed_jobs_go_on(project, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO", logger="groupshap")
+    kept = run(project)
+    evaluate = importlib.import_module("groupshap.tasks.evaluate")
+    for name, left in (("measure_task", "weights"), ("discard_files", "weights and measurement")):
+        with monkeypatch.context() as killed:
+            killed.setattr(evaluate, name, functools.partial(die, left))
+            with pytest.raises(JobsFailedError, match=f"6 of 6 tasks failed.*{left}"):
+                in_one_go(project, tmp_path)
+    trained = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("models/*/*/weights.safetensors"))]
+    with monkeypatch.context() as no_more:
+        no_more.setattr(evaluate, "train_task", functools.partial(die, "trained again"))
+        no_more.setattr(evaluate, "measure_task", functools.partial(die, "measured again"))
+        bare = in_one_go(project, tmp_path)
+    assert len(trained) == 6
+    pd.testing.assert_frame_equal(without_seconds(assemble(*bare)), without_seconds(assemble(*kept)))
+    assert bare[0]["checkpoint_sha256"].tolist() == kept[0]["checkpoint_sha256"].tolist()
+    assert not list(tmp_path.glob("models/**/*.safetensors"))
+    caplog.clear()
+    in_one_go(project, tmp_path)
+    assert "6 re-used, 0 to fine-tune" in caplog.text
+
+
+def die(what, *_):
+    raise RuntimeError(what)
+
+
+def test_a_new_property_of_models_that_were_not_kept_says_what_to_do_and_training_again_gives_them_back(
+    project, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="groupshap")
+    manifest, _ = in_one_go(project, tmp_path)
+    other = MEASURE.model_copy(update={"n_images": 6})
+    table = FileRef.of(project["folder"] / "table.parquet")
+    with pytest.raises(WeightsGoneError, match=r"6 of 6 models .*subset_finetune.keep=weights"):
+        measure_models(project["campaign"], Store(tmp_path / "properties"), manifest, table, other)
+    again = in_one_go(project, tmp_path, other)
+    assert "6 of these were trained before" in caplog.text
+    expected = run(project, measuring=other)
+    assert again[1]["colourfulness"].tolist() == expected[1]["colourfulness"].tolist()
+    restored, _ = in_one_go(project, tmp_path, keep="weights")
+    assert [FileRef.of(path).sha256 for path in restored["checkpoint"]] == manifest["checkpoint_sha256"].tolist()
+    caplog.clear()
+    in_one_go(project, tmp_path, other)
+    assert "6 re-used, 0 to fine-tune" in caplog.text, "weights that were once kept stay"
+    assert len(list(tmp_path.glob("models/*/*/weights.safetensors"))) == 6

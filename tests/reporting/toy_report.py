@@ -57,7 +57,11 @@ def tables(names=HOSTILE_NAMES, budget=40, seed=0, estimation=ESTIMATION) -> dic
         "interactions": interaction_table(fits),
         "utilities": utilities,
         "measured_models": utilities.assign(
-            task_id=task_ids(plan), measure_seconds=0.5, models_fingerprint="f00d", checkpoint_sha256="c0de"
+            task_id=task_ids(plan),
+            measure_seconds=0.5,
+            models_fingerprint="f00d",
+            checkpoint="w",
+            checkpoint_sha256="c0de",
         ),
         "contributors": contributors,
         "directions": DIRECTIONS,

@@ -55,7 +55,8 @@ def ablate(
         start = StartModels(base_model, recovered)
         for n_steps in config.n_steps:
             train = finetuning.train.model_copy(update={"n_steps": n_steps})
-            recipe = finetuning.model_copy(update={"train": train, "recipe": "sparsified"})
+            # Several cells measure the same models.
+            recipe = finetuning.model_copy(update={"train": train, "recipe": "sparsified", "keep": "weights"})
             manifest = finetune(campaign, models, start, plan, contributors, recipe)
             for n_images, sampler_n_steps in product(config.n_images, config.sampler_n_steps):
                 sampler = measuring.sampler.model_copy(update={"n_steps": sampler_n_steps})

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +16,15 @@ import pandas as pd
 from groupshap.attribution.tables import coalition_utilities
 from groupshap.campaign.encoded import encoded_images
 from groupshap.campaign.expected import expected_words, seconds_per_image
-from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.measuring import Measurement, assemble, measure_models, open_measurement
 from groupshap.campaign.recipes import StartModels, coalition_job, models_of
 from groupshap.campaign.shared import Campaign
-from groupshap.diffusion.config import TrainConfig
 from groupshap.engines.base import run_jobs
 from groupshap.games import CoalitionMatrix, estimate, evaluations_to_converge, plan_coalitions, relative_standard_error
 from groupshap.games.coalitions import coalition_id, replicate_numbers
 from groupshap.image_pack import ImagePack, load_pack
 from groupshap.members import join_members
+from groupshap.retention import has_files
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun, check_disk
 from groupshap.store_lock import exclusive
@@ -77,29 +81,77 @@ def finetune(
     plan: pd.DataFrame,
     contributors: pd.DataFrame,
     config: CoalitionTraining,
+    measured_by: Callable[[str], Measurement] | None = None,
 ) -> pd.DataFrame:
     """Make the model of every coalition of the plan that is not committed yet.
 
+    Args:
+        campaign: What all stages share.
+        store: Of the models.
+        start: What they can start from.
+        plan: See :func:`draw_plan`.
+        contributors: One row per player.
+        config: Recipe and training.
+        measured_by: Gives the measurement for the fingerprint of the models; only ``keep: none`` asks for it, because
+            its jobs measure in the same go and leave no weights.
+
     Returns:
         The plan with n_planned (its length), recipe, n_steps, train_seconds, models_fingerprint, checkpoint (absolute
-        path) and its sha256.
+        path, "" if the weights were not kept) and its sha256.
 
     Raises:
         JobsFailedError: some failed; all others are committed.
     """
-    from groupshap.tasks.train import train_task  # noqa: PLC0415 - imports torch
-
     run = models_of(campaign, store, start, config)
-    with exclusive(run.folder):
-        todo = plan[plan["task_id"].isin(run.missing(plan["task_id"]))]
-        _announce(campaign, run, plan, todo, start.file(config.recipe), config.train)
-        check_disk(store.root, len(todo) * start.size_bytes(config.recipe), f"checkpoints of {len(todo)} coalitions")
+    measurement = measured_by(run.fingerprint) if measured_by and config.keep == "none" else None
+    with ExitStack() as locks:
+        for folder in [run.folder] if measurement is None else [run.folder, measurement.run.folder]:
+            locks.enter_context(exclusive(folder))
+        todo = plan[[not _is_done(run, task_id, measurement) for task_id in plan["task_id"]]]
+        _announce(campaign, run, plan, todo, start.file(config.recipe), config)
+        n_stored = len(todo) if config.keep == "weights" else campaign.engine.n_jobs_at_once()
+        check_disk(store.root, n_stored * start.size_bytes(config.recipe), f"weights of {n_stored} coalitions")
         players = dict(zip(contributors["contributor"], contributors["player"].astype(int), strict=True))
         n_used = load_pack(campaign.images.path).n_used()
         encoded = encoded_images(campaign, start.base) if len(todo) else None
         shared = (players, n_used, config, encoded)
         jobs = [coalition_job(campaign, run, start, row, *shared) for row in todo.to_dict("records")]
-        run_jobs(train_task, jobs, campaign.engine, label=f"models of coalitions, {config.recipe}")
+        _run(campaign, jobs, measurement, f"models of coalitions, {config.recipe}")
+    return _manifest(run, plan, config)
+
+
+def _is_done(run: StoreRun, task_id: str, measurement: Measurement | None) -> bool:
+    """Whether a coalition needs no job: its weights are there to stay; with ``keep: none`` also, it is measured."""
+    if not run.is_committed(task_id):
+        return False
+    record = run.record(task_id)
+    if has_files(record):
+        return measurement is None or record.get("keep", "weights") == "weights"
+    return measurement is not None and measurement.is_done(task_id, record["files"][WEIGHTS]["sha256"])
+
+
+def _run(campaign: Campaign, jobs: list[dict[str, Any]], measurement: Measurement | None, label: str) -> None:
+    """Train; where there is a measurement, also measure and discard in the same job."""
+    if measurement is None:
+        from groupshap.tasks.train import train_task  # noqa: PLC0415 - imports torch
+
+        run_jobs(train_task, jobs, campaign.engine, label=label)
+        return
+    from groupshap.tasks.evaluate import evaluate_task  # noqa: PLC0415 - imports torch
+
+    whole = [
+        {
+            "task_id": job["task_id"],
+            "train": job,
+            "measure": measurement.job(job["task_id"], Path(job["folder"]) / WEIGHTS, model_sha256=""),
+        }
+        for job in jobs
+    ]
+    run_jobs(evaluate_task, whole, campaign.engine, label=f"{label}, measured at once")
+
+
+def _manifest(run: StoreRun, plan: pd.DataFrame, config: CoalitionTraining) -> pd.DataFrame:
+    """The plan beside what its records say."""
     records = run.manifest(plan["task_id"])
     return plan.assign(
         n_planned=len(plan),
@@ -107,13 +159,15 @@ def finetune(
         n_steps=[record["n_steps"] for record in records],
         train_seconds=[record["train_seconds"] for record in records],
         models_fingerprint=run.fingerprint,
-        checkpoint=[str(run.task_folder(task_id) / WEIGHTS) for task_id in plan["task_id"]],
+        checkpoint=[
+            str(run.task_folder(record["task_id"]) / WEIGHTS) if has_files(record) else "" for record in records
+        ],
         checkpoint_sha256=[record["files"][WEIGHTS]["sha256"] for record in records],
     )
 
 
 def _announce(
-    campaign: Campaign, run: StoreRun, plan: pd.DataFrame, todo: pd.DataFrame, like: FileRef, train: TrainConfig
+    campaign: Campaign, run: StoreRun, plan: pd.DataFrame, todo: pd.DataFrame, like: FileRef, config: CoalitionTraining
 ) -> None:
     """Say what will be computed, how long it will take and what it leaves, before it is.
 
@@ -123,9 +177,17 @@ def _announce(
     seconds = [record["train_seconds"] for record in done if record["train_seconds"] > 0]
     if not seconds and len(todo):
         of_image = seconds_per_image(campaign.timings, like)
-        seconds = [] if of_image is None else [of_image * train.n_steps * train.batch_size]
-    expected = expected_words(len(todo), campaign.engine.n_jobs_at_once(), seconds, like.path.stat().st_size)
+        seconds = [] if of_image is None else [of_image * config.train.n_steps * config.train.batch_size]
+    left_bytes = like.path.stat().st_size if config.keep == "weights" else 0
+    expected = expected_words(len(todo), campaign.engine.n_jobs_at_once(), seconds, left_bytes)
     logger.info("Coalitions: %d planned, %d re-used, %d to fine-tune%s.", len(plan), len(done), len(todo), expected)
+    n_again = sum(run.is_committed(task) and not has_files(run.record(task)) for task in todo["task_id"])
+    if n_again:
+        logger.warning(
+            "%d of these were trained before, but their weights were not kept (`keep: none`): they are trained again, "
+            "to the same bits.",
+            n_again,
+        )
 
 
 def with_committed(plan: pd.DataFrame, run: StoreRun, contributors: pd.DataFrame, pack: ImagePack) -> pd.DataFrame:
@@ -182,8 +244,9 @@ def grow(
     if config.reuse_committed:
         run = models_of(campaign, models, start, config)
         plan = with_committed(plan, run, contributors, load_pack(campaign.images.path))
+    measured_by = partial(open_measurement, campaign, records, image_table, measuring)
     for n_rows in config.round_ends(len(contributors)):
-        manifest = finetune(campaign, models, start, plan.head(n_rows), contributors, config)
+        manifest = finetune(campaign, models, start, plan.head(n_rows), contributors, config, measured_by)
         if config.target_relative_error is None or n_rows == config.budget:
             return manifest
         measured = measure_models(campaign, records, manifest, image_table, measuring)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,95 @@ from groupshap.store import FileRef, Store, StoreRun
 from groupshap.store_lock import exclusive
 from groupshap.tasks.config import REFERENCE, PropertyEvalConfig
 
-__all__ = ["IncompleteError", "assemble", "measure_models"]
+__all__ = [
+    "IncompleteError",
+    "Measurement",
+    "WeightsGoneError",
+    "assemble",
+    "measure_models",
+    "measurement_recipe",
+    "open_measurement",
+]
 
 logger = logging.getLogger(__name__)
 
 
 class IncompleteError(UserError, ValueError):
     """The utilities are not complete."""
+
+
+class WeightsGoneError(UserError, RuntimeError):
+    """Models are to be used whose weights were deleted after their measurement."""
+
+    def __init__(self, n_gone: int, n_planned: int, what: str, then: str) -> None:
+        super().__init__(
+            f"{what}, but the weights of {n_gone} of {n_planned} models were deleted after their measurement "
+            f"(`keep: none`). {then}"
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How the models of one recipe are measured, and what is measured already.
+
+    Attributes:
+        campaign: What all stages share.
+        run: Where the measurements are kept.
+        reference: What the properties know of the data.
+        config: What is generated and measured.
+    """
+
+    campaign: Campaign
+    run: StoreRun
+    reference: FileRef
+    config: PropertyEvalConfig
+
+    def is_done(self, task_id: str, model_sha256: str) -> bool:
+        """Whether these very weights are measured: a model that was made again may have other bits."""
+        return self.run.is_committed(task_id) and self.run.record(task_id)["model_sha256"] == model_sha256
+
+    def job(self, task_id: str, model: str | Path, model_sha256: str) -> dict[str, Any]:
+        """The measurement of one model as a job."""
+        from groupshap.tasks.measure import MeasureJob  # noqa: PLC0415 - imports torch
+
+        job = MeasureJob(
+            task_id=task_id,
+            folder=self.run.task_folder(task_id),
+            properties=self.config.properties,
+            model=model,
+            model_sha256=model_sha256,
+            reference=self.reference.path,
+            n_images=self.config.n_images,
+            sampler=self.config.sampler,
+            prompts=self.config.prompts,
+            root_seed=self.campaign.root_seed,
+            device=self.campaign.device,
+        )
+        return job.model_dump(mode="json")
+
+
+def open_measurement(
+    campaign: Campaign, store: Store, image_table: FileRef, config: PropertyEvalConfig, models_fingerprint: str
+) -> Measurement:
+    """The measurement of models with this fingerprint; fits the properties to the data if that is not done yet."""
+    reference = _fit_properties(campaign, store, image_table, config)
+    recipe = measurement_recipe(campaign, config, reference.sha256, models_fingerprint)
+    return Measurement(campaign, store.open(recipe), reference, config)
+
+
+def measurement_recipe(
+    campaign: Campaign, config: PropertyEvalConfig, reference_sha256: str, models_fingerprint: str
+) -> dict[str, Any]:
+    """All that a measurement depends on, beside the weights themselves."""
+    settings = {
+        "n_images": config.n_images,
+        "sampler": plain(config.sampler),
+        "properties": properties_recipe(config.properties),
+        "reference_sha256": reference_sha256,
+    }
+    settings |= {"prompts": list(config.prompts)} if config.prompts else {}
+    data = {"images_sha256": campaign.images.sha256, "models_fingerprint": models_fingerprint}
+    return campaign.recipe("measure", campaign.n_threads, **data, **settings)
 
 
 def measure_models(
@@ -36,26 +119,21 @@ def measure_models(
         The manifest with one column per property, sample_seconds, measure_seconds and fingerprint.
 
     Raises:
+        WeightsGoneError: models that are not measured under these settings were not kept; before any compute.
         JobsFailedError: some failed; all others are committed.
     """
     from groupshap.tasks.measure import measure_task  # noqa: PLC0415 - imports torch
 
-    reference = _fit_properties(campaign, store, image_table, config)
-    settings = {
-        "n_images": config.n_images,
-        "sampler": plain(config.sampler),
-        "properties": properties_recipe(config.properties),
-        "reference_sha256": reference.sha256,
-    }
-    settings |= {"prompts": list(config.prompts)} if config.prompts else {}
     (models_fingerprint,) = manifest["models_fingerprint"].unique()
-    data = {"images_sha256": campaign.images.sha256, "models_fingerprint": models_fingerprint}
-    run = store.open(campaign.recipe("measure", campaign.n_threads, **data, **settings))
+    measurement = open_measurement(campaign, store, image_table, config, models_fingerprint)
+    run = measurement.run
     with exclusive(run.folder):
-        measured = np.array([_is_measured(run, row) for row in manifest.to_dict("records")])
+        models = zip(manifest["task_id"], manifest["checkpoint_sha256"], strict=True)
+        measured = np.array([measurement.is_done(task_id, sha256) for task_id, sha256 in models])
         todo = manifest[~measured]
+        _refuse_gone(todo, len(manifest))
         _announce(campaign, run, manifest[measured], len(todo))
-        jobs = [_measure_job(campaign, run, reference, row, config) for row in todo.to_dict("records")]
+        jobs = [measurement.job(row.task_id, row.checkpoint, row.checkpoint_sha256) for row in todo.itertuples()]
         run_jobs(measure_task, jobs, campaign.engine, label="measuring models")
     records = run.manifest(manifest["task_id"])
     return manifest.assign(
@@ -66,18 +144,23 @@ def measure_models(
     )
 
 
+def _refuse_gone(todo: pd.DataFrame, n_planned: int) -> None:
+    n_gone = int((todo["checkpoint"] == "").sum())
+    if n_gone:
+        raise WeightsGoneError(
+            n_gone,
+            n_planned,
+            "These properties, images or sampler settings are new",
+            "Train them again, and measure in the same go, by `kedro run --pipelines subset_finetune,property_eval` "
+            "with the same parameters; with `--params subset_finetune.keep=weights` they then stay for further ones.",
+        )
+
+
 def _announce(campaign: Campaign, run: StoreRun, done: pd.DataFrame, n_todo: int) -> None:
     """Say what will be measured, and how long it will take if that is known."""
     seconds = [record["sample_seconds"] + record["measure_seconds"] for record in run.manifest(done["task_id"])]
     expected = expected_words(n_todo, campaign.engine.n_jobs_at_once(), seconds)
     logger.info("Models: %d planned, %d re-used, %d to measure%s.", len(done) + n_todo, len(done), n_todo, expected)
-
-
-def _is_measured(run: StoreRun, row: Mapping[str, Any]) -> bool:
-    """Whether there is a measurement of these very weights: a model that was made again may have other bits."""
-    if not run.is_committed(row["task_id"]):
-        return False
-    return run.record(row["task_id"])["model_sha256"] == row["checkpoint_sha256"]
 
 
 def _fit_properties(campaign: Campaign, store: Store, image_table: FileRef, config: PropertyEvalConfig) -> FileRef:
@@ -101,27 +184,6 @@ def _fit_properties(campaign: Campaign, store: Store, image_table: FileRef, conf
         )
         run_jobs(fit_task, [job.model_dump(mode="json")], campaign.engine, label="fitting the properties to the data")
     return file_of(run, "reference", REFERENCE)
-
-
-def _measure_job(
-    campaign: Campaign, run: StoreRun, reference: FileRef, row: Mapping[str, Any], config: PropertyEvalConfig
-) -> dict[str, Any]:
-    from groupshap.tasks.measure import MeasureJob  # noqa: PLC0415 - imports torch
-
-    job = MeasureJob(
-        task_id=row["task_id"],
-        folder=run.task_folder(row["task_id"]),
-        properties=config.properties,
-        model=row["checkpoint"],
-        model_sha256=row["checkpoint_sha256"],
-        reference=reference.path,
-        n_images=config.n_images,
-        sampler=config.sampler,
-        prompts=config.prompts,
-        root_seed=campaign.root_seed,
-        device=campaign.device,
-    )
-    return job.model_dump(mode="json")
 
 
 def assemble(manifest: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:

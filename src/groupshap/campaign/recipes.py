@@ -108,6 +108,7 @@ def coalition_job(
         newton=config.influence if config.recipe == "influence" else None,
         seed=_seed(campaign, config.recipe, row, has_images),
         device=campaign.device,
+        keep=config.keep,
     )
     return job.model_dump(mode="json")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from groupshap.campaign.encoded import encoded_images
+from groupshap.campaign.measuring import WeightsGoneError
 from groupshap.campaign.shared import Campaign
 from groupshap.engines.base import run_jobs
 from groupshap.members import split_members
@@ -42,10 +43,17 @@ def measure_residual(
     Returns:
         Columns model (a name of ``manifests``, or ``start``: the start model beside each coalition of the first
         manifest), coalition_id, contributor, is_member, loss.
+
+    Raises:
+        WeightsGoneError: some of the models were not kept.
     """
     from groupshap.tasks.residual import residual_task  # noqa: PLC0415 - imports torch
 
     models = _models(manifests, len(contributors), n_coalitions)
+    n_gone = sum(not row["path"] for row in models)
+    if n_gone:
+        then = "Run again with `keep: weights`, or leave this out by `--params validation.n_residual_coalitions=0`."
+        raise WeightsGoneError(n_gone, len(models), "The loss of stored models is to be measured", then)
     if start is not None:
         before = {"model": START, "path": str(start.path), "sha256": start.sha256}
         models += [{**row, **before} for row in models if row["model"] == next(iter(manifests))]

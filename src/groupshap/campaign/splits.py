@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
 from groupshap.campaign.coalitions import finetune
-from groupshap.campaign.measuring import assemble, measure_models
+from groupshap.campaign.measuring import assemble, measure_models, open_measurement
 from groupshap.campaign.recipes import StartModels
 from groupshap.campaign.shared import Campaign
 from groupshap.store import FileRef, Store
@@ -48,6 +49,7 @@ def make_and_measure(
         JobsFailedError: some failed; all others are committed.
     """
     w = workshop
-    manifest = finetune(w.campaign, w.models, w.start, plan, w.contributors, config)
+    measured_by = partial(open_measurement, w.campaign, w.records, w.image_table, w.measuring)
+    manifest = finetune(w.campaign, w.models, w.start, plan, w.contributors, config, measured_by)
     measured = measure_models(w.campaign, w.records, manifest, w.image_table, w.measuring)
     return manifest, assemble(manifest, measured)

@@ -25,6 +25,7 @@ __all__ = [
     "CounterfactualConfig",
     "DeviceSetting",
     "InfluenceConfig",
+    "Keep",
     "PropertyEvalConfig",
     "PruningStageConfig",
     "Recipe",
@@ -110,6 +111,10 @@ fresh weights, the ground truth. ``gradient_ascent``: the base model, its loss *
 """
 
 
+Keep = Literal["weights", "none"]
+"""What stays of a coalition's model once it is measured: its weights, or its record alone."""
+
+
 class InfluenceConfig(_Frozen):
     """The Newton step of recipe ``influence``, see ``groupshap.diffusion.influence``."""
 
@@ -130,6 +135,11 @@ class CoalitionTraining(_Frozen):
     )
     lora_rank: int = Field(default=4, ge=1, le=1024, description="Recipe lora only.")
     influence: InfluenceConfig = InfluenceConfig()
+    keep: Keep = Field(
+        default="weights",
+        description="none: every job trains, generates and measures in one go, and its weights are deleted once the "
+        "measurement is committed; a further property then needs new training. Changes no number.",
+    )
 
     def train_for(self, share_of_images: float) -> TrainConfig:
         """The training of a coalition that owns ``share_of_images`` (0..1) of all images."""

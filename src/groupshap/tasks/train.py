@@ -19,7 +19,7 @@ from groupshap.diffusion.influence import NewtonStep, remove_influence
 from groupshap.diffusion.training import Checkpointing, Denoising, TrainingResult, train
 from groupshap.model_file import ModelDescription, load_model, read_description, save_model
 from groupshap.store import Record, commit
-from groupshap.tasks.config import TRAINING_STATE, WEIGHTS, InfluenceConfig
+from groupshap.tasks.config import TRAINING_STATE, WEIGHTS, InfluenceConfig, Keep
 from groupshap.tasks.inputs import cached_pack, encoded_rows
 
 __all__ = ["TrainJob", "train_task"]
@@ -60,6 +60,8 @@ class TrainJob(BaseModel):
     label: str = "training"
     names: list[str] | None = None
     """The members' names, for the record: who is in this model; None: everybody."""
+    keep: Keep = "weights"
+    """For the record: ``none`` says that the weights are to be deleted once they are measured."""
     checkpoint_every_n_steps: int | None = None
     """Keep the state of an unfinished training; None: a killed job starts again."""
 
@@ -86,6 +88,7 @@ def train_task(job: dict[str, Any]) -> Record:
         "losses": trained.losses,
         "seed": task.seed,
         "members": task.names,
+        "keep": task.keep,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     committed = commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, trained.model, description)})

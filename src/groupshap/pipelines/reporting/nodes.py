@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,8 @@ from groupshap.store import FileRef
 from groupshap.tasks.config import DeviceSetting, PropertyEvalConfig, RootSeed
 
 __all__ = ["share_payments", "trace_convergence", "write_report"]
+
+logger = logging.getLogger(__name__)
 
 
 def share_payments(
@@ -56,7 +59,11 @@ def write_report(
 
     inputs = ReportInputs(level=estimation.level, config=config, **tables)
     generate = partial(_generate, inputs.measured_models, coalition_models, config, measuring, root_seed, device)
-    shown = chosen_contributors(inputs.best_first, config.n_contributors_in_full) if config.n_generated_images else []
+    is_kept = bool((inputs.measured_models["checkpoint"] != "").all())
+    if not is_kept:
+        logger.warning("No generated images on the page: the models were not kept (`subset_finetune.keep: none`).")
+    n_in_full = config.n_contributors_in_full
+    shown = chosen_contributors(inputs.best_first, n_in_full) if config.n_generated_images and is_kept else []
     with threads(1):  # the same bits however many cores there are
         generated = counterfactuals(inputs.measured_models, inputs.names, shown, generate)
     return write_page(replace(inputs, generated=generated))
