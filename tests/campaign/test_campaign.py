@@ -36,6 +36,7 @@ BASE = BaseTrainingConfig(
 )
 PRUNING = PruningStageConfig(fraction_removed=0.5, recovery=STEPS, n_gradient_images=4)
 FINETUNE = SubsetFinetuneConfig(budget=6, train=STEPS)
+BARE = FINETUNE.model_copy(update={"keep": "none"})
 MEASURE = PropertyEvalConfig(
     n_images=5, sampler=SamplerConfig(n_steps=2), properties=PropertiesConfig(names=("colourfulness",))
 )
@@ -156,12 +157,34 @@ def test_an_incomplete_table_is_refused_by_name(project):
         assemble(manifest, damaged)
 
 
-def test_rounds_of_a_growing_plan_end_at_the_budget():
+def test_the_first_round_of_a_growing_plan_is_enough_for_an_estimate_and_no_more_than_the_budget():
     growing = SubsetFinetuneConfig(budget=64, batch=20, target_relative_error=0.1)
-    assert growing.round_ends(10) == [20, 40, 60, 64]
-    assert growing.model_copy(update={"batch": None}).round_ends(16) == [16, 32, 48, 64]
-    assert FINETUNE.round_ends(3) == [6]
-    assert growing.model_copy(update={"budget": 8}).round_ends(10) == [8]
+    assert growing.n_in_first_round(10) == growing.n_in_round(10) == 20
+    assert growing.model_copy(update={"batch": None}).n_in_first_round(16) == 16
+    assert growing.model_copy(update={"batch": 4}).n_in_first_round(3) == 10
+    assert growing.model_copy(update={"budget": 8}).n_in_first_round(10) == 8
+    assert growing.model_copy(update={"batch": None, "hours": 1.0}).n_in_first_round(258) == 10
+    assert FINETUNE.n_in_first_round(3) == 6
+
+
+def test_hours_end_the_plan_where_they_are_spent_and_more_hours_go_on(project, tmp_path, caplog):
+    caplog.set_level("INFO", logger="groupshap")
+
+    def spend(hours):
+        config = FINETUNE.model_copy(update={"budget": 13, "batch": 3, "hours": hours, "keep": "none"})
+        return in_one_go(project, tmp_path, config=config)
+
+    first, measured = spend(1e-9)
+    assert len(first) == 10, "the least that the default estimator takes"
+    assert "The plan ends after 10 of 13 evaluations" in caplog.text
+    assert len(assemble(first, measured)) == 10
+    each = measured.loc[measured["n_contributors"] > 0, ["train_seconds", "sample_seconds", "measure_seconds"]]
+    spent, mean = each.sum().sum(), each.sum(axis=1).mean()
+    further, _ = spend((spent + 2.5 * mean) / 3600)
+    assert further["task_id"].tolist()[:10] == first["task_id"].tolist()
+    assert len(further) in (12, 13), "two more, a third if they were quicker"
+    again, _ = spend(1e-9)
+    assert again["task_id"].tolist() == first["task_id"].tolist(), "what is committed beyond it costs nothing here"
 
 
 def test_a_new_contributor_leaves_the_models_of_the_others_valid(project):
@@ -225,11 +248,10 @@ def without_seconds(utilities):
     return utilities.drop(columns=["train_seconds", "sample_seconds"])
 
 
-def in_one_go(project, folder, measuring=MEASURE, keep="none"):
-    """``run`` in stores of their own, where weights are not kept."""
+def in_one_go(project, folder, measuring=MEASURE, config=BARE):
+    """``run`` in stores of their own."""
     campaign, table = project["campaign"], FileRef.of(project["folder"] / "table.parquet")
-    plan = draw_plan(CONTRIBUTORS, load_pack(campaign.images.path), FINETUNE, campaign.root_seed)
-    config = FINETUNE.model_copy(update={"keep": keep})
+    plan = draw_plan(CONTRIBUTORS, load_pack(campaign.images.path), config, campaign.root_seed)
     stores = {"models": Store(folder / "models"), "records": Store(folder / "properties")}
     start = {"start": project["start"], "image_table": table, "measuring": measuring, "estimator": "gp"}
     manifest = grow(campaign, plan, CONTRIBUTORS, config, **stores, **start)
@@ -276,7 +298,7 @@ def test_a_new_property_of_models_that_were_not_kept_says_what_to_do_and_trainin
     assert "6 of these were trained before" in caplog.text
     expected = run(project, measuring=other)
     assert again[1]["colourfulness"].tolist() == expected[1]["colourfulness"].tolist()
-    restored, _ = in_one_go(project, tmp_path, keep="weights")
+    restored, _ = in_one_go(project, tmp_path, config=FINETUNE)
     assert [FileRef.of(path).sha256 for path in restored["checkpoint"]] == manifest["checkpoint_sha256"].tolist()
     caplog.clear()
     in_one_go(project, tmp_path, other)

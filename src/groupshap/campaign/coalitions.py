@@ -24,6 +24,7 @@ from groupshap.games import CoalitionMatrix, estimate, evaluations_to_converge, 
 from groupshap.games.coalitions import coalition_id, replicate_numbers
 from groupshap.image_pack import ImagePack, load_pack
 from groupshap.members import join_members
+from groupshap.progress import duration
 from groupshap.retention import has_files
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun, check_disk
@@ -224,7 +225,7 @@ def grow(
     measuring: PropertyEvalConfig,
     estimator: str,
 ) -> pd.DataFrame:
-    """Fine-tune the plan, in rounds if an error target is set: measure, estimate, stop when the target is met.
+    """Fine-tune the plan, in rounds if it may end early: measure, and stop at the error target or the hours.
 
     Args:
         campaign: What all stages share.
@@ -245,14 +246,39 @@ def grow(
         run = models_of(campaign, models, start, config)
         plan = with_committed(plan, run, contributors, load_pack(campaign.images.path))
     measured_by = partial(open_measurement, campaign, records, image_table, measuring)
-    for n_rows in config.round_ends(len(contributors)):
+    n_rows = config.n_in_first_round(len(contributors))
+    while True:
         manifest = finetune(campaign, models, start, plan.head(n_rows), contributors, config, measured_by)
-        if config.target_relative_error is None or n_rows == config.budget:
+        if n_rows == config.budget:
             return manifest
         measured = measure_models(campaign, records, manifest, image_table, measuring)
-        if _is_precise_enough(assemble(manifest, measured), contributors, config, estimator):
+        n_more = min(config.n_in_round(len(contributors)), config.budget - n_rows, _n_affordable(measured, config))
+        if config.target_relative_error and _is_precise_enough(
+            assemble(manifest, measured), contributors, config, estimator
+        ):
             return manifest
-    raise AssertionError("the last round is the budget")
+        if n_more < 1:
+            return manifest
+        n_rows += n_more
+
+
+def _n_affordable(measured: pd.DataFrame, config: SubsetFinetuneConfig) -> int:
+    """Further evaluations that `hours` pay for, by what the measured ones have cost; says so where there are none.
+
+    Recorded seconds decide and nothing else, so the same command again stops at the same row.
+    """
+    if config.hours is None:
+        return config.budget
+    seconds = measured[["train_seconds", "sample_seconds", "measure_seconds"]].sum(axis=1)
+    spent, each = float(seconds.sum()), float(seconds[measured["n_contributors"] > 0].mean())
+    n_more = max(0, int((3600 * config.hours - spent) / each))
+    if n_more == 0:
+        logger.warning(
+            "The plan ends after %d of %d evaluations: they cost %s of work, `subset_finetune.hours` allows %s. The "
+            "values will be those of this shorter plan; with more hours the same command goes on from here.",
+            len(measured), config.budget, duration(spent), duration(3600 * config.hours),
+        )  # fmt: skip
+    return n_more
 
 
 def _is_precise_enough(

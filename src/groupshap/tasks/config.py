@@ -47,6 +47,10 @@ REFERENCE = "reference.safetensors"
 """File of what the properties learnt from the data."""
 
 
+_N_LEAST = 10
+"""Eight coalitions beside the end points are the least that the default estimator takes."""
+
+
 class RootSeed(RootModel[Annotated[int, Field(ge=0, lt=2**63)]]):
     """Parameter ``root_seed``: every random draw of training, sampling and estimation descends from it."""
 
@@ -165,6 +169,12 @@ class SubsetFinetuneConfig(CoalitionTraining):
         description="The plan grows in rounds and stops when, for every property, the largest standard error is below "
         "this share of the range of the values. None: the whole budget is spent in one round.",
     )
+    hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Training, generation and measurement to pay for, in hours summed over all workers. The plan grows "
+        "in rounds and stops, resumably, before it would cost more, but not before the least that estimators take.",
+    )
     reuse_committed: bool = Field(
         default=False,
         description="Also use finished coalitions that the plan does not name, for example of the plan before a "
@@ -178,14 +188,17 @@ class SubsetFinetuneConfig(CoalitionTraining):
             raise ValueError(f"`law` must be one of {', '.join(LAWS)}, got {self.law!r}.")
         return self
 
-    def round_ends(self, n_players: int) -> list[int]:
-        """Plan lengths after each round; the last is the budget."""
-        if self.target_relative_error is None:
-            return [self.budget]
-        batch = self.batch or max(2, n_players)
-        # Eight coalitions beside the end points are the least that the default estimator takes.
-        first = min(self.budget, max(batch, 10))
-        return [*range(first, self.budget, batch), self.budget]
+    def n_in_round(self, n_players: int) -> int:
+        """Evaluations per round of a growing plan."""
+        return self.batch or max(2, n_players)
+
+    def n_in_first_round(self, n_players: int) -> int:
+        """Evaluations before the first decision; the whole budget where nothing is to be decided."""
+        if self.target_relative_error is None and self.hours is None:
+            return self.budget
+        # Whoever counts hours is not made to pay for a large first round.
+        wanted = self.n_in_round(n_players) if self.hours is None else 0
+        return min(self.budget, max(wanted, _N_LEAST))
 
 
 class ValidationConfig(CoalitionTraining):
