@@ -178,8 +178,8 @@ def test_hours_end_the_plan_where_they_are_spent_and_more_hours_go_on(project, t
     assert len(first) == 10, "the least that the default estimator takes"
     assert "The plan ends after 10 of 13 evaluations" in caplog.text
     assert len(assemble(first, measured)) == 10
-    each = measured.loc[measured["n_contributors"] > 0, ["train_seconds", "sample_seconds", "measure_seconds"]]
-    spent, mean = each.sum().sum(), each.sum(axis=1).mean()
+    each = measured[["train_seconds", "sample_seconds", "measure_seconds"]].sum(axis=1)
+    spent, mean = each.sum(), each[measured["n_contributors"] > 0].mean()
     further, _ = spend((spent + 2.5 * mean) / 3600)
     assert further["task_id"].tolist()[:10] == first["task_id"].tolist()
     assert len(further) in (12, 13), "two more, a third if they were quicker"
