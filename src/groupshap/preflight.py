@@ -30,7 +30,7 @@ __all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_label_column",
 KNOWN = (
     "root_seed", "device", "engine", "data_grouping", "base_training", "pruning", "subset_finetune", "property_eval",
     "shapley_estimation", "reporting", "correction", "baselines", "validation", "counterfactuals", "ablation",
-    "withdrawal",
+    "withdrawal", "plan",
 )  # fmt: skip
 
 

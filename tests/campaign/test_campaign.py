@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from groupshap.attribution.config import EstimationConfig
 from groupshap.campaign.coalitions import draw_plan, finetune, grow, with_committed
+from groupshap.campaign.forecast import Known, Settings, forecast
 from groupshap.campaign.measuring import WeightsGoneError, assemble, measure_models
 from groupshap.campaign.models import prune, recover, train_base
 from groupshap.campaign.recipes import StartModels
@@ -22,11 +24,18 @@ from groupshap.campaign.start import make_start
 from groupshap.campaign.withdrawal import UnknownContributorError, delete_traces, list_traces
 from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
 from groupshap.engines.base import EngineConfig, JobsFailedError
+from groupshap.grouping.config import DataGroupingConfig
 from groupshap.image_pack import ImagePack, load_pack, save_pack
 from groupshap.model_file import read_description
 from groupshap.properties.config import PropertiesConfig
 from groupshap.store import FileRef, Store, StoreRun
-from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig, PruningStageConfig, SubsetFinetuneConfig
+from groupshap.tasks.config import (
+    BaseTrainingConfig,
+    PlanConfig,
+    PropertyEvalConfig,
+    PruningStageConfig,
+    SubsetFinetuneConfig,
+)
 
 STEPS = TrainConfig(n_steps=2, batch_size=4)
 BASE = BaseTrainingConfig(
@@ -304,3 +313,70 @@ def test_a_new_property_of_models_that_were_not_kept_says_what_to_do_and_trainin
     in_one_go(project, tmp_path, other)
     assert "6 re-used, 0 to fine-tune" in caplog.text, "weights that were once kept stay"
     assert len(list(tmp_path.glob("models/*/*/weights.safetensors"))) == 6
+
+
+def plan_of(project, folder, utilities=None, finetuning=BARE, **changes):
+    """The forecast as a Series of values, and of what each is based on."""
+    known = Known(
+        contributors=CONTRIBUTORS,
+        utilities=utilities,
+        image_table=FileRef.of(project["folder"] / "table.parquet"),
+        base_model=project["start"].base,
+        pruned_model=project["start"].pruned,
+        models=Store(folder / "models"),
+        records=Store(folder / "properties"),
+    )
+    data = DataGroupingConfig(image_size=8, n_images_per_contributor=4)
+    settings = Settings(PlanConfig(), data, BASE, PRUNING, finetuning, MEASURE, EstimationConfig())
+    where = {"device": "cpu", "n_threads": 1}
+    campaign = changes.pop("campaign", project["campaign"])
+    table = forecast(campaign, replace(known, **changes), settings, where, n_at_once=2).set_index("quantity")
+    return table["value"], table["basis"]
+
+
+def test_a_forecast_needs_nothing_and_says_what_it_rests_on(project, tmp_path):
+    nothing = dict.fromkeys(("contributors", "image_table", "base_model", "pruned_model", "campaign"))
+    value, basis = plan_of(project, tmp_path, **nothing)
+    assert np.isnan(value["contributors"])
+    assert np.isnan(value["interval width"])
+    assert value["parameters, pruned"] == project["report"]["n_parameters_after"]
+    flop = 6 * project["report"]["n_macs_after"] * STEPS.n_steps * STEPS.batch_size
+    assert value["training per coalition"] == pytest.approx(flop / 0.05e12)
+    assert "plan.throughput_tflops" in basis["training per coalition"]
+    assert value["disk in all"] < 2
+    assert not list(tmp_path.iterdir()), "it writes nothing"
+
+
+def test_a_forecast_takes_what_was_measured_before_what_is_estimated(project, tmp_path):
+    _, measured = in_one_go(project, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    value, basis = plan_of(project, tmp_path)
+    assert (value["coalitions trained"], value["coalitions measured"], value["still to do"]) == (6, 6, 0)
+    trained = measured["train_seconds"][measured["train_seconds"] > 0]
+    assert value["training per coalition"] == pytest.approx(trained.mean())
+    assert "5 coalitions of this recipe" in basis["training per coalition"]
+    longer = BARE.model_copy(update={"train": STEPS.model_copy(update={"n_steps": 20})})
+    scaled, why = plan_of(project, tmp_path, finetuning=longer)
+    assert scaled["training per coalition"] == pytest.approx(10 * trained.mean())
+    assert "like models, scaled" in why["training per coalition"]
+    assert scaled["still to do"] == pytest.approx(
+        3
+        * (scaled["training per coalition"] + scaled["sampling per coalition"] + scaled["measuring per coalition"])
+        / 3600
+    )
+    assert sorted(tmp_path.rglob("*")) == before, "it writes nothing"
+
+
+def test_a_forecast_of_widths_needs_sixteen_evaluations(project, tmp_path):
+    plan = draw_plan(
+        CONTRIBUTORS, load_pack(project["campaign"].images.path), FINETUNE.model_copy(update={"budget": 16}), 0
+    )
+    noise = np.random.default_rng(0).normal(size=16)
+    columns = {"quality": plan["n_contributors"] + 0.1 * noise, "train_seconds": 1.0, "sample_seconds": 1.0}
+    utilities = plan.drop(columns="task_id").assign(**columns, fingerprint="f")
+    value, basis = plan_of(project, tmp_path, utilities.head(15))
+    assert "15 coalitions are measured" in basis["interval width"]
+    value, _ = plan_of(project, tmp_path, utilities)
+    assert value["interval width, quality, budget 12"] == pytest.approx(
+        2**0.5 * value["interval width, quality, budget 24"]
+    )

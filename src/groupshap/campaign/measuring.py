@@ -27,6 +27,7 @@ __all__ = [
     "measure_models",
     "measurement_recipe",
     "open_measurement",
+    "reference_recipe",
 ]
 
 logger = logging.getLogger(__name__)
@@ -163,17 +164,21 @@ def _announce(campaign: Campaign, run: StoreRun, done: pd.DataFrame, n_todo: int
     logger.info("Models: %d planned, %d re-used, %d to measure%s.", len(done) + n_todo, len(done), n_todo, expected)
 
 
-def _fit_properties(campaign: Campaign, store: Store, image_table: FileRef, config: PropertyEvalConfig) -> FileRef:
-    """What the properties need to know of the data, fitted once."""
-    from groupshap.tasks.measure import FitJob, fit_task  # noqa: PLC0415 - imports torch
-
-    recipe = {
+def reference_recipe(campaign: Campaign, image_table: FileRef, config: PropertyEvalConfig) -> dict[str, Any]:
+    """All that what the properties know of the data depends on; kept in folder ``reference`` of the store."""
+    return {
         "stage": "reference",
         "images_sha256": campaign.images.sha256,
         "image_table_sha256": image_table.sha256,
         "properties": properties_recipe(config.properties),
     }
-    run = Store(store.root / "reference").open(recipe)
+
+
+def _fit_properties(campaign: Campaign, store: Store, image_table: FileRef, config: PropertyEvalConfig) -> FileRef:
+    """What the properties need to know of the data, fitted once."""
+    from groupshap.tasks.measure import FitJob, fit_task  # noqa: PLC0415 - imports torch
+
+    run = Store(store.root / "reference").open(reference_recipe(campaign, image_table, config))
     if not run.is_committed("reference"):
         job = FitJob(
             task_id="reference",

@@ -16,7 +16,7 @@ from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun
 from groupshap.tasks.config import CoalitionTraining, Recipe
 
-__all__ = ["StartModels", "coalition_job", "models_of"]
+__all__ = ["StartModels", "coalition_job", "models_of", "models_recipe"]
 
 _METHODS = {"gradient_ascent": "ascend", "influence": "newton"}
 """Recipes that unlearn everybody else's images instead of learning the members'."""
@@ -54,12 +54,17 @@ class StartModels:
 
 
 def models_of(campaign: Campaign, store: Store, start: StartModels, config: CoalitionTraining) -> StoreRun:
-    """The coalition models of one recipe. The images are no part of it: they are in the tasks' names."""
+    """The coalition models of one recipe."""
+    return store.open(models_recipe(campaign, start, config))
+
+
+def models_recipe(campaign: Campaign, start: StartModels, config: CoalitionTraining) -> dict[str, Any]:
+    """All that the models depend on but their images: those are in the tasks' names."""
     settings: dict[str, Any] = {"recipe": config.recipe, "train": plain(config.train), "steps": config.steps}
     settings |= start.settings(config.recipe)
     settings |= {"lora_rank": config.lora_rank} if config.recipe == "lora" else {}
     settings |= {"influence": plain(config.influence)} if config.recipe == "influence" else {}
-    return store.open(campaign.recipe("finetune", campaign.n_threads, **settings))
+    return campaign.recipe("finetune", campaign.n_threads, **settings)
 
 
 def coalition_job(

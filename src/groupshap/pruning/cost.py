@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from groupshap.pruning.config import PruningConfig, PruningReport
 
-__all__ = ["build_report", "count_channels", "count_macs", "count_parameters", "example_inputs"]
+__all__ = ["build_report", "count_activations", "count_channels", "count_macs", "count_parameters", "example_inputs"]
 
 
 def example_inputs(model: UNet2DModel) -> dict[str, object]:
@@ -63,6 +63,27 @@ def count_macs(model: UNet2DModel) -> int:
     with torch.no_grad():
         counted(**example_inputs(counted))
     return n_macs
+
+
+def count_activations(model: UNet2DModel) -> int:
+    """Numbers that a forward pass of one image keeps for the backward pass: about the outputs of all innermost layers.
+
+    On PyTorch's meta device, as :func:`count_macs`. Sums and reshapes between layers are not counted, layers that keep
+    nothing are: an estimate.
+    """
+    counted = copy.deepcopy(model).to("meta").train()
+    n_numbers = 0
+
+    def add_output(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal n_numbers
+        n_numbers += output.numel()
+
+    for module in counted.modules():
+        if not list(module.children()):
+            module.register_forward_hook(add_output)
+    with torch.no_grad():
+        counted(**example_inputs(counted))
+    return n_numbers
 
 
 def build_report(before: UNet2DModel, after: UNet2DModel, config: PruningConfig) -> PruningReport:

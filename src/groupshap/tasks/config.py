@@ -26,6 +26,7 @@ __all__ = [
     "DeviceSetting",
     "InfluenceConfig",
     "Keep",
+    "PlanConfig",
     "PropertyEvalConfig",
     "PruningStageConfig",
     "Recipe",
@@ -152,6 +153,10 @@ class CoalitionTraining(_Frozen):
         n_steps = max(self.train.n_warmup_steps + 1, round(self.train.n_steps * share_of_images))
         return self.train.model_copy(update={"n_steps": n_steps})
 
+    def mean_n_steps(self) -> float:
+        """Steps of a coalition of middle size."""
+        return self.train.n_steps if self.steps == "same" else float(self.train_for(0.5).n_steps)
+
 
 class SubsetFinetuneConfig(CoalitionTraining):
     """Parameters of the pipeline ``subset_finetune``: which coalitions, and how each is trained."""
@@ -248,6 +253,21 @@ class CorrectionConfig(CoalitionTraining):
     )
     hours: float | None = Field(
         default=None, gt=0, description="Stop, resumably, when the correction has cost so much work. Adaptive only."
+    )
+
+
+class PlanConfig(_Frozen):
+    """Parameters of the pipeline ``plan``: what is said about a run before it is started."""
+
+    throughput_tflops: float = Field(
+        default=0.05,
+        gt=0,
+        description="Floating-point operations per second of one worker in 1e12; used only where nothing like this run "
+        "has been timed on this machine.",
+    )
+    budgets: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        default=(),
+        description="Budgets whose interval widths are forecast; none: the budget, half, twice and four times it.",
     )
 
 

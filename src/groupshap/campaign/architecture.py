@@ -1,0 +1,95 @@
+"""How large the configured models are and what they cost, known before any of them is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from groupshap.pruning.config import PruningConfig
+from groupshap.store import FileRef
+from groupshap.tasks.config import BaseTrainingConfig, PruningStageConfig
+
+__all__ = ["ModelSize", "model_sizes", "stored_sizes"]
+
+_PARAMETER_BYTES = 4  # float32, in the file and in memory
+_N_TRAINING_COPIES = 5  # weights, gradients, two moments, moving average
+_FLOP_PER_MAC = 2
+_PASSES_OF_A_STEP = 3  # forward, and backward for the inputs and for the weights (Kaplan et al. 2020, sec. 2.1)
+_PROCESS_BYTES = 500 * 2**20  # a Python with torch and diffusers, measured
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What a denoiser takes; see ``groupshap.pruning.cost``.
+
+    Attributes:
+        n_parameters: Numbers in weights and biases.
+        n_macs: Multiply-accumulates of one forward pass of one image.
+        n_activations: Numbers that such a pass keeps for the backward pass, about.
+    """
+
+    n_parameters: int
+    n_macs: int
+    n_activations: int
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the file of weights."""
+        return _PARAMETER_BYTES * self.n_parameters
+
+    def training_flop(self, n_images: float) -> float:
+        """Floating-point operations of training on so many images, counted once per step."""
+        return _FLOP_PER_MAC * _PASSES_OF_A_STEP * self.n_macs * n_images
+
+    def sampling_flop(self, n_images: int, n_steps: int) -> float:
+        """Floating-point operations of generating images."""
+        return float(_FLOP_PER_MAC * self.n_macs * n_images * n_steps)
+
+    def training_bytes(self, batch_size: int, activation_bytes: int = 4) -> int:
+        """Peak memory of a training: five copies of the weights, the activations of a batch, the process itself."""
+        copies = _N_TRAINING_COPIES * self.weights_bytes
+        return copies + activation_bytes * self.n_activations * batch_size + _PROCESS_BYTES
+
+
+def model_sizes(
+    base: BaseTrainingConfig, pruning: PruningStageConfig, image_shape: tuple[int, int, int]
+) -> tuple[ModelSize, ModelSize] | None:
+    """Of the dense and the pruned model, built from their configuration and thrown away.
+
+    Which channels go depends on weights, how many on the configuration alone.
+
+    Returns:
+        None for a family that is not built from its configuration alone.
+    """
+    from groupshap.diffusion.base import family_of  # noqa: PLC0415 - imports torch
+    from groupshap.pruning.channels import prune_channels  # noqa: PLC0415 - imports torch
+
+    if base.model.family != "ddpm":
+        return None
+    dense = family_of(base.model, image_shape).initialise(0)
+    settings = PruningConfig(fraction_removed=pruning.fraction_removed, criterion="magnitude")
+    pruned, _, _ = prune_channels(dense, settings)
+    return _size(dense), _size(pruned)
+
+
+def stored_sizes(
+    base: BaseTrainingConfig, image_shape: tuple[int, int, int], base_model: FileRef, pruned_model: FileRef
+) -> tuple[ModelSize, ModelSize] | None:
+    """Of the stored dense and pruned model; None if they are of another configuration."""
+    from diffusers import UNet2DModel  # noqa: PLC0415 - heavy
+
+    from groupshap.model_file import read_description  # noqa: PLC0415 - imports torch
+
+    descriptions = [read_description(file.path) for file in (base_model, pruned_model)]
+    if any((known.config, known.image_shape) != (base.model, image_shape) for known in descriptions):
+        return None
+    models = [known.initialise(0) for known in descriptions]
+    if not all(isinstance(model, UNet2DModel) for model in models):
+        return None
+    return _size(models[0]), _size(models[1])
+
+
+def _size(model: Any) -> ModelSize:
+    from groupshap.pruning.cost import count_activations, count_macs, count_parameters  # noqa: PLC0415 - imports torch
+
+    return ModelSize(count_parameters(model), count_macs(model), count_activations(model))
