@@ -35,7 +35,7 @@ class OneImage:
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
-@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver", "unipc"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_perfect_model_of_one_image_generates_it(solver, prediction, spacing):
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)
@@ -51,7 +51,7 @@ def test_a_perfect_model_of_one_image_generates_it(solver, prediction, spacing):
     assert np.abs(made.astype(int) - image).max() <= 2
 
 
-@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver", "unipc"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_small_error_of_the_prediction_stays_small(solver, prediction):
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)
@@ -68,7 +68,7 @@ def test_images_that_are_not_finite_are_refused():
         sample_all(family, model, [1], SamplerConfig(n_steps=1), device=CPU)
 
 
-@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver", "unipc"])
 def test_an_image_depends_on_its_seed_and_not_on_its_batch(solver):
     torch.set_num_threads(1)
     family = family_of(TINY, (3, 8, 8))

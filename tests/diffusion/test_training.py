@@ -206,3 +206,15 @@ def test_divergence_is_named(images):
     inputs = Encoded(family.encode(images).clean * math.inf)
     with pytest.raises(DivergedError, match="loss is nan by step 25"):
         train(Denoising(family), family.initialise(0), inputs, STEPS, seed=0, device=CPU)
+
+
+def test_channels_last_changes_the_last_digits_and_nothing_else(images):
+    family = family_of(TINY, (3, 8, 8))
+    inputs = family.encode(images)
+    few = TrainConfig(n_steps=3, batch_size=4)
+    plain, other = (
+        train(Denoising(family), family.initialise(1), inputs, config, seed=5, device=CPU)
+        for config in (few, few.model_copy(update={"channels_last": True}))
+    )
+    assert other.losses == pytest.approx(plain.losses, rel=1e-4)
+    assert other.model.conv_in.weight.is_contiguous(memory_format=torch.channels_last)

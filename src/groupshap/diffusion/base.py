@@ -10,12 +10,12 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from groupshap.diffusion.config import Device, ModelConfig
+from groupshap.diffusion.config import Device, ModelConfig, SamplerConfig, TrainConfig
 from groupshap.diffusion.frozen import FrozenParts
 from groupshap.errors import UserError
 from groupshap.images import ImageArray
 
-__all__ = ["DeviceError", "Encoded", "Family", "ImageShape", "family_of", "resolve_device"]
+__all__ = ["DeviceError", "Encoded", "Family", "ImageShape", "family_of", "memory_format", "resolve_device"]
 
 ImageShape = tuple[int, int, int]
 """(channels, height, width) of the images that a model is made for."""
@@ -144,3 +144,8 @@ def resolve_device(device: Device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def memory_format(config: TrainConfig | SamplerConfig) -> torch.memory_format:
+    """The order of a network's numbers in memory."""
+    return torch.channels_last if config.channels_last else torch.preserve_format

@@ -139,6 +139,15 @@ class TrainConfig(_Frozen):
         "to, and not the same as, encoding a mirrored image.",
     )
     mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
+    channels_last: bool = Field(
+        default=False,
+        description="Memory order of convolutions. Rounds differently; worth a try on GPUs, no gain on a CPU.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="torch.compile. Rounds differently, needs a C++ compiler, and takes minutes before the first step: "
+        "for long trainings of large networks only.",
+    )
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
@@ -195,8 +204,10 @@ class AutoencoderConfig(_Frozen):
 class SamplerConfig(_Frozen):
     """How images are generated from a model: deterministic solvers only, so an image is a function of its seed."""
 
-    solver: Literal["ddim", "dpm_solver"] = Field(
-        default="ddim", description="ddim: DDIM with eta 0; dpm_solver: DPM-Solver++ of second order."
+    solver: Literal["ddim", "dpm_solver", "unipc"] = Field(
+        default="ddim",
+        description="ddim: DDIM with eta 0; dpm_solver: DPM-Solver++ of second order; unipc: UniPC of second order, a "
+        "predictor whose step is corrected by the next evaluation (Zhao et al. 2023).",
     )
     n_steps: int = Field(default=10, ge=1, le=1000, description="Network evaluations per image.")
     timestep_spacing: Literal["trailing", "leading"] = Field(
@@ -207,6 +218,7 @@ class SamplerConfig(_Frozen):
     batch_size: int = Field(
         default=64, ge=1, le=100_000, description="Speed and memory; the last bit of a pixel, rarely."
     )
+    channels_last: bool = Field(default=False, description="As in training.")
     guidance_scale: float = Field(
         default=1.0, ge=0, le=100, description="Families with prompts only: 1 is none (Ho & Salimans 2021)."
     )

@@ -10,10 +10,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor, nn
 
-from groupshap.diffusion.base import Encoded, Family, ImageShape
+from groupshap.diffusion.base import Encoded, Family, ImageShape, memory_format
 from groupshap.diffusion.config import SamplerConfig
 from groupshap.errors import UserError
 from groupshap.images import ImageArray
@@ -49,7 +55,7 @@ def sample(
         NotFiniteError: the model generates NaN or infinity.
         ValueError: a family with conditions, and no prompts.
     """
-    model = model.to(device).eval()
+    model = model.to(device, memory_format=memory_format(config)).eval()
     for first in range(0, len(seeds), config.batch_size):
         own = range(first, min(first + config.batch_size, len(seeds)))
         # For fewer rows the matrix kernels round differently; the surplus images are thrown away.
@@ -101,14 +107,15 @@ def _solve(family: Family, model: nn.Module, start: Encoded, config: SamplerConf
 def _solver(noise: DDPMScheduler, config: SamplerConfig) -> SchedulerMixin:
     """A fresh solver, because it keeps state."""
     spacing = {"timestep_spacing": config.timestep_spacing}
+    # The last two ignore clip_sample: without a limit a small error of epsilon at the noisiest step explodes. This
+    # threshold is that very clipping to [-1, 1].
+    clipping = {"thresholding": True, "sample_max_value": 1.0} if noise.config.clip_sample else {}
+    own = {**clipping, **spacing}
     if config.solver == "ddim":
         solver = DDIMScheduler.from_config(noise.config, set_alpha_to_one=True, **spacing)
+    elif config.solver == "dpm_solver":
+        solver = DPMSolverMultistepScheduler.from_config(noise.config, algorithm_type="dpmsolver++", **own)
     else:
-        # It ignores clip_sample: without a limit a small error of epsilon at the noisiest step explodes. This
-        # threshold is that very clipping to [-1, 1].
-        clipping = {"thresholding": True, "sample_max_value": 1.0} if noise.config.clip_sample else {}
-        solver = DPMSolverMultistepScheduler.from_config(
-            noise.config, algorithm_type="dpmsolver++", **clipping, **spacing
-        )
+        solver = UniPCMultistepScheduler.from_config(noise.config, final_sigmas_type="zero", **own)
     solver.set_timesteps(config.n_steps)
     return solver

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from groupshap.diffusion.base import Encoded, Family
+from groupshap.diffusion.base import Encoded, Family, memory_format
 from groupshap.diffusion.checkpoint import load_checkpoint, save_checkpoint
 from groupshap.diffusion.config import TrainConfig
 from groupshap.diffusion.ema import fresh_average
@@ -134,7 +134,8 @@ def train(
         raise ValueError("Expected at least one image to train on, got none: the empty coalition is never trained.")
 
     # Set up
-    model = model.to(device).train()
+    model = model.to(device, memory_format=memory_format(config)).train()
+    network = torch.compile(model) if config.compile else model
     inputs = inputs.to(device)
     parameters = objective.trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -159,7 +160,7 @@ def train(
                 group["lr"] = learning_rate_at(step, config)
             with addressed_globals(seed, step, device):
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
-                    loss = objective.loss(model, batch, generator)
+                    loss = objective.loss(network, batch, generator)
                 (-loss if ascend else loss).backward()
             nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
             optimizer.step()
