@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import struct
+import tarfile
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,43 @@ def test_fashion_mnist_says_how_to_get_it(load, idx_folder, tmp_path):
     assert "2 problems" in message
     assert "apt install dataset-fashion-mnist" in message
     assert "zalandoresearch" in message
+
+
+@pytest.fixture
+def cifar_archive(tmp_path):
+    """Two images of each of three classes, in the format of the binary version."""
+    folder = tmp_path / "cifar-100-binary"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+    labels = np.array([[1, 7], [1, 7], [0, 5], [0, 5], [2, 99], [2, 99]], dtype=np.uint8)
+    (folder / "train.bin").write_bytes(np.concatenate([labels, pixels.reshape(6, -1)], axis=1).tobytes())
+    (folder / "fine_label_names.txt").write_text("\n".join(f"class_{number:02d}" for number in range(100)) + "\n")
+    (folder / "coarse_label_names.txt").write_text("\n".join(f"super_{number:02d}" for number in range(20)) + "\n")
+    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as archive:
+        archive.add(folder, "cifar-100-binary")
+    return tmp_path / "cifar-100-binary.tar.gz", pixels
+
+
+def test_cifar_classes_are_contributors_by_name_from_archive_or_folder(load, cifar_archive):
+    path, pixels = cifar_archive
+    settings = {"source": "cifar100", "image_size": 32, "only": ["class_99", "class_05"]}
+    grouped = load(**settings, path=str(path))
+    assert grouped.contributors["contributor"].tolist() == ["class_05", "class_99"]
+    assert grouped.image_table["superclass"].tolist() == ["super_00", "super_00", "super_02", "super_02"]
+    assert np.array_equal(grouped.images, pixels[2:])
+    assert load(**settings, path=str(path.parent)).checksum == grouped.checksum
+
+
+def test_cifar_says_what_to_put_where_and_who_is_unknown(load, cifar_archive, tmp_path):
+    path, _ = cifar_archive
+    message = problems_of(load, source="cifar100", path=str(tmp_path / "none.tar.gz"))
+    assert "no such file" in message
+    assert "data/01_raw/cifar-100-binary.tar.gz" in message
+    message = problems_of(load, source="cifar100", path=str(path), only="class_05;lion")
+    assert "a contributor 'lion'" in message
+    (tmp_path / "cifar-100-binary/train.bin").write_bytes(b"short")
+    assert "whole records" in problems_of(load, source="cifar100", path=str(tmp_path))
 
 
 def test_emoji_are_of_their_designers(load, monkeypatch):

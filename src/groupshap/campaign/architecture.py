@@ -64,7 +64,7 @@ def model_sizes(
     from groupshap.diffusion.base import family_of  # noqa: PLC0415 - imports torch
     from groupshap.pruning.channels import prune_channels  # noqa: PLC0415 - imports torch
 
-    if base.model.family != "ddpm":
+    if not _is_plain(base):
         return None
     dense = family_of(base.model, image_shape).initialise(0)
     settings = PruningConfig(fraction_removed=pruning.fraction_removed, criterion="magnitude")
@@ -81,12 +81,19 @@ def stored_sizes(
     from groupshap.model_file import read_description  # noqa: PLC0415 - imports torch
 
     descriptions = [read_description(file.path) for file in (base_model, pruned_model)]
-    if any((known.config, known.image_shape) != (base.model, image_shape) for known in descriptions):
+    if any(known.image_shape != image_shape for known in descriptions):
+        return None
+    if _is_plain(base) and any(known.config != base.model for known in descriptions):
         return None
     models = [known.initialise(0) for known in descriptions]
     if not all(isinstance(model, UNet2DModel) for model in models):
         return None
     return _size(models[0]), _size(models[1])
+
+
+def _is_plain(base: BaseTrainingConfig) -> bool:
+    """Whether the configuration alone gives the network."""
+    return base.model.family == "ddpm" and base.pretrained is None
 
 
 def _size(model: Any) -> ModelSize:

@@ -171,7 +171,7 @@ def _count_rows(campaign: Campaign | None, known: Known, settings: Settings, run
     if campaign is None or known.contributors is None:
         return [
             *rows,
-            ("contributors", _UNKNOWN, "", "known once data_grouping has run with these settings"),
+            _configured_contributors(settings.data),
             ("coalitions trained", 0.0, "", "no data yet"),
             ("coalitions measured", 0.0, "", "no data yet"),
         ]
@@ -182,6 +182,15 @@ def _count_rows(campaign: Campaign | None, known: Known, settings: Settings, run
         basis = "committed under this recipe" if run else "nothing that they start from is there"
         rows.append((f"coalitions {what}", float(n_done), "", basis))
     return rows
+
+
+def _configured_contributors(data: DataGroupingConfig) -> Row:
+    """How many there will be, where the parameters tell."""
+    if data.only:
+        return ("contributors", float(len(set(data.only) - set(data.leave_out))), "", "data_grouping.only")
+    if data.split.by in ("dirichlet", "shards"):
+        return ("contributors", float(data.split.n_contributors), "", "data_grouping.split, at most")
+    return ("contributors", _UNKNOWN, "", "known once data_grouping has run with these settings")
 
 
 def _time_rows(

@@ -81,22 +81,25 @@ def _contributors(table: pd.DataFrame, label_column: str | None, config: DataGro
 
 
 def _wanted(contributors: pd.Series, config: DataGroupingConfig) -> np.ndarray:
-    """Rows of the contributors that ``leave_out`` does not name."""
-    names = {normal_name(name) for name in config.leave_out}
+    """Rows of the contributors that ``only`` names, if it names any, and ``leave_out`` does not."""
+    only, names = ({normal_name(name) for name in listed} for listed in (config.only, config.leave_out))
     known = set(contributors)
     raise_problems(
         [
             Problem(
-                "data_grouping.leave_out", f"a contributor '{elided(name, 60)}'",
+                f"data_grouping.{field}", f"a contributor '{elided(name, 60)}'",
                 "the contributors " + elided(", ".join(sorted(known)), 300), "Name one of them.",
             )
-            for name in sorted(names - known)
+            for field, listed in (("only", only), ("leave_out", names))
+            for name in sorted(listed - known)
         ]
     )  # fmt: skip
-    raise_problems(check_number_of_contributors(dict.fromkeys(known - names, 1), "data_grouping.leave_out"))
+    kept = (only or known) - names
+    field = "data_grouping.leave_out" if names else "data_grouping.only"
+    raise_problems(check_number_of_contributors(dict.fromkeys(kept, 1), field))
     if names:
         logger.info("Left out as asked: %s.", elided(", ".join(sorted(names)), 300))
-    return np.flatnonzero(~contributors.isin(names))
+    return np.flatnonzero(contributors.isin(kept))
 
 
 def _without_small(contributors: pd.Series, config: DataGroupingConfig) -> tuple[np.ndarray, pd.DataFrame]:

@@ -21,7 +21,7 @@ __all__ = [
     "parse_defects",
 ]
 
-SourceName = Literal["avatars", "digits", "fashion_mnist", "emoji", "image_folder", "table", "huggingface"]
+SourceName = Literal["avatars", "digits", "fashion_mnist", "cifar100", "emoji", "image_folder", "table", "huggingface"]
 
 SOURCES_WITH_PATH = ("image_folder", "table", "huggingface")
 
@@ -138,8 +138,8 @@ class DataGroupingConfig(_Frozen):
     path: str | None = Field(
         default=None,
         description="image_folder: a folder with one folder per contributor; table: a .csv or .parquet file; "
-        "huggingface: an id on the hub or a folder; fashion_mnist: the folder with the idx files. Relative paths start "
-        "at the working directory.",
+        "huggingface: an id on the hub or a folder; fashion_mnist: the folder with the idx files; cifar100: the "
+        "archive of the binary version, or its folder. Relative paths start at the working directory.",
     )
     seed: int = Field(
         default=0,
@@ -170,6 +170,10 @@ class DataGroupingConfig(_Frozen):
     )
     min_images_per_contributor: int = Field(
         default=1, ge=1, le=1_000_000, description="Contributors with fewer images are left out, and listed as such."
+    )
+    only: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(),
+        description="The contributors that are used, if not all; a list, or one string with ';' between the names.",
     )
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(),

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.grouping.data import SourceData
 from groupshap.grouping.sources.avatars import load_avatars
+from groupshap.grouping.sources.cifar100 import load_cifar100
 from groupshap.grouping.sources.digits import load_digits
 from groupshap.grouping.sources.emoji import load_emoji
 from groupshap.grouping.sources.fashion_mnist import load_fashion_mnist
@@ -26,6 +27,7 @@ Source: TypeAlias = Callable[[DataGroupingConfig, Path], SourceData]
 
 SOURCES: dict[str, Source] = {
     "avatars": load_avatars,
+    "cifar100": load_cifar100,
     "digits": load_digits,
     "emoji": load_emoji,
     "fashion_mnist": load_fashion_mnist,
