@@ -121,7 +121,7 @@ def header(size: Size) -> list[str]:
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"torch {torch.__version__}  ",
         f"Date: {datetime.now(UTC):%Y-%m-%d}, load average {os.getloadavg()[0]:.1f} at the start  ",
-        "Times: medians of CPU seconds of one thread, all rows of a table interleaved; where threads differ, wall time.",
+        "Times: medians of CPU seconds of one thread, rows interleaved; where threads differ, wall time.",
     ]
 
 
@@ -366,10 +366,10 @@ def fidelity_page(
         "",
         f"{len(truth)} coalitions, the same fine-tuned models for every row; expensive: {size.expensive} steps, "
         f"{size.n_expensive} images.",
-        "Rank: Spearman with the expensive setting. Error: standard deviation of the difference to it, as a share of that",
-        "of the utilities themselves; a common shift is taken out, because it changes no value. The row with other noise",
-        "is what noise allows: the expensive setting repeated. The noise is common to all coalitions, but in the row that",
-        "says otherwise.",
+        "Rank: Spearman with the expensive setting. Error: standard deviation of the difference to it, as a share of",
+        "that of the utilities themselves; a common shift is taken out, because it changes no value. The row with",
+        "other noise is what noise allows: the expensive setting repeated. The noise is common to all coalitions, but",
+        "in the row that says otherwise.",
         "",
         f"| solver steps, images | generation, s | {' | '.join(heads)} |",
         f"|---|---|{'---|' * len(heads)}",
