@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,15 @@ from groupshap.errors import UserError
 from groupshap.games import estimate, plan_coalitions
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.properties.base import PropertyError, resolve_properties
+from groupshap.properties.reference import image_files
+from groupshap.properties.requirements import count_problems, table_problems
 from groupshap.tasks.config import BaseTrainingConfig, PropertyEvalConfig, SubsetFinetuneConfig
 
 if TYPE_CHECKING:
+    import pandas as pd
     from kedro.framework.context import KedroContext
 
-__all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_label_column", "check_parameters", "check_plan"]
+__all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_parameters", "check_plan", "check_reference"]
 
 # A list, because `kedro run --pipelines x` imports only x; a test holds it against what all nodes read.
 KNOWN = (
@@ -73,7 +76,7 @@ class PreflightHooks:
         """Check what depends on the data as soon as they are known, before anything is trained.
 
         Raises:
-            ParameterProblems: see :func:`check_plan` and :func:`check_label_column`.
+            ParameterProblems: see :func:`check_plan` and :func:`check_reference`.
         """
         if self._context is None or dataset_name not in ("contributors", "image_table@table"):
             return
@@ -82,7 +85,7 @@ class PreflightHooks:
             finetuning = SubsetFinetuneConfig(**parameters["subset_finetune"])
             check_plan(len(data), finetuning, EstimationConfig(**parameters["shapley_estimation"]))
         else:
-            check_label_column(data.columns, PropertyEvalConfig(**parameters["property_eval"]))
+            check_reference(data, PropertyEvalConfig(**parameters["property_eval"]))
 
 
 def _show(
@@ -136,21 +139,17 @@ def check_plan(n_contributors: int, finetuning: SubsetFinetuneConfig, estimation
         ) from error
 
 
-def check_label_column(columns: Iterable[str], measuring: PropertyEvalConfig) -> None:
-    """Refuse a label column that the images do not have.
+def check_reference(image_table: pd.DataFrame, measuring: PropertyEvalConfig) -> None:
+    """Refuse properties that the images cannot be a reference for: no such column or label, too few images.
 
     Raises:
-        ParameterProblems: the columns there are.
+        ParameterProblems: all of it.
     """
-    wanted = measuring.properties.diversity_label_column
-    columns = list(columns)
-    if wanted not in ("auto", "none", *columns):
-        raise ParameterProblems(
-            [
-                f"`property_eval.properties.diversity_label_column` is {wanted!r}: expected auto, none or a column of "
-                f"the images, {', '.join(columns)}."
-            ]
-        )
+    folder = measuring.properties.reference_folder
+    n_in_folder = None if folder is None else len(image_files(folder))
+    problems = table_problems(resolve_properties(measuring.properties), image_table, n_in_folder)
+    if problems:
+        raise ParameterProblems(problems)
 
 
 def _unknown(key: str) -> str:
@@ -227,7 +226,7 @@ def _device_problem(device: str) -> list[str]:
 def _property_problem(measuring: PropertyEvalConfig) -> list[str]:
     """A user's own property must exist and be importable before hours of training, not after."""
     try:
-        resolve_properties(measuring.properties)
+        properties = resolve_properties(measuring.properties)
+        return count_problems(properties, measuring.n_images, has_prompts=bool(measuring.prompts))
     except PropertyError as error:
         return [str(error)]
-    return []

@@ -8,7 +8,7 @@ import torch
 
 from groupshap.properties.efficientnet import EfficientNetLite0, efficientnet_lite0
 from groupshap.properties.errors import PropertyError
-from groupshap.properties.features import PACKAGED_SHA256, FeatureExtractor, packaged_weights
+from groupshap.properties.features import PACKAGED_SHA256, EfficientNetFeatures, packaged_weights
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_the_packaged_weights_are_the_known_ones():
 
 def test_logits_are_those_of_the_network_that_was_right_on_photographs():
     """Recorded from this network when its logits agreed to 1e-5 with efficientnet-lite-pytorch, on photographs too."""
-    out = FeatureExtractor(image_size_px=64)(rings())
+    out = EfficientNetFeatures(image_size_px=64)(rings())
     best = np.argsort(out.logits[0])[::-1][:5]
     assert best.tolist() == [545, 723, 455, 892, 800]
     np.testing.assert_allclose(out.logits[0, best], [22.1497, 20.7769, 18.8657, 18.555, 18.1023], atol=1e-3)
@@ -49,10 +49,10 @@ def test_merging_norms_changes_rounding_only(state):
 
 def test_features_do_not_depend_on_the_other_images(noise):
     images = noise(40, 3, 16, 16)
-    all_of_them = FeatureExtractor(image_size_px=32, batch_size=32)(images)
-    reversed_ = FeatureExtractor(image_size_px=32, batch_size=32)(images[::-1])
-    alone = FeatureExtractor(image_size_px=32, batch_size=32)(images[35:36])
-    other_batches = FeatureExtractor(image_size_px=32, batch_size=5)(images)
+    all_of_them = EfficientNetFeatures(image_size_px=32, batch_size=32)(images)
+    reversed_ = EfficientNetFeatures(image_size_px=32, batch_size=32)(images[::-1])
+    alone = EfficientNetFeatures(image_size_px=32, batch_size=32)(images[35:36])
+    other_batches = EfficientNetFeatures(image_size_px=32, batch_size=5)(images)
     for name in ("features", "logits"):
         expected = getattr(all_of_them, name)
         assert np.array_equal(getattr(reversed_, name)[::-1], expected)  # bit for bit
@@ -76,7 +76,7 @@ def test_grey_images_are_repeated_and_large_ones_scaled_down(extractor, noise):
     lines[..., ::4] = 255  # every fourth column: on average 64, but plain interpolation would fall between them
     plain = np.full((1, 1, 32, 32), 64, dtype=np.uint8)
     inner = np.s_[..., 8:24]  # borders average over fewer columns
-    scaled, expected = (next(extractor._batches(images))[1][:1] for images in (lines, plain))
+    scaled, expected = (extractor.scaled(torch.from_numpy(images)) for images in (lines, plain))
     np.testing.assert_allclose(scaled[inner], expected[inner], atol=0.01)
 
 
@@ -85,11 +85,11 @@ def test_a_wrong_file_is_refused_by_name(content, tmp_path, noise):
     path = tmp_path / "other.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(PropertyError, match=r"other\.pth .* is not a state dict of EfficientNet-Lite0"):
-        FeatureExtractor(path)(noise(1, 3, 8, 8))
+        EfficientNetFeatures(path)(noise(1, 3, 8, 8))
 
 
 def test_a_damaged_package_is_refused(tmp_path, noise):
-    extractor = FeatureExtractor()
+    extractor = EfficientNetFeatures()
     extractor.weights = tmp_path / "damaged.pth"
     extractor.weights.write_bytes(b"half a download")
     with pytest.raises(PropertyError, match="expected 579344"):

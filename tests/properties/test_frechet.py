@@ -83,5 +83,5 @@ def test_few_images_have_fewer_components(extractor, noise):
     assert state["components"].shape == (5, 1280)
     assert np.all(np.diff(state["variances"]) <= 0)
     assert distance(images) == pytest.approx(0, abs=1e-3)
-    with pytest.raises(PropertyError, match="'frechet_efficientnet' needs at least two images"):
+    with pytest.raises(PropertyError, match="'frechet_efficientnet' needs at least 2 images for a covariance"):
         distance(images[:1])

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from pydantic import ValidationError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
 
 from groupshap.properties import base
 from groupshap.properties.base import (
@@ -23,7 +30,9 @@ from groupshap.properties.base import (
     resolve_properties,
     restore_properties,
 )
+from groupshap.properties.catalogue import EXTRACTOR_NAMES
 from groupshap.properties.config import PropertiesConfig
+from groupshap.properties.requirements import count_problems, table_problems
 
 OWN = '''
 class Brightness:
@@ -102,13 +111,14 @@ def test_names_come_as_a_list_or_as_text(text):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"names": "fid;colourfulness"}, r"unknown properties \['fid'\]; known are frechet_efficientnet, inception_"),
+        ({"names": "fd;colourfulness"}, r"unknown properties \['fd'\]; known are frechet_\*, kernel_distance_\*"),
         ({"names": "a.b:c.d"}, "'package.module:Class'"),
         ({"names": ""}, "at least one property and no empty name"),
         ({"names": []}, "at least one property"),
         ({"names": "colourfulness;;"}, "no empty name"),
         ({"names": "colourfulness+colourfulness"}, r"\['colourfulness'\] more than once"),
         ({"n_clusters": 1}, "n_clusters"),
+        ({"group_target": {"a": 0.5, "b": 0.4}}, "`group_target` must sum to 1, got 0.9"),
         ({"clusters": 3}, "clusters"),
     ],
 )
@@ -120,6 +130,7 @@ def test_bad_parameters_are_refused(parameters, words):
 def test_a_worker_elsewhere_finds_the_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert PropertiesConfig(extractor_weights="own.pth").extractor_weights == str(tmp_path / "own.pth")
+    assert PropertiesConfig(reference_folder="photos").reference_folder == str(tmp_path / "photos")
 
 
 def test_parameters_and_building_need_no_torch():
@@ -132,10 +143,56 @@ def test_parameters_and_building_need_no_torch():
     assert done.stdout.strip() == "[]"
 
 
-def test_built_in_names_are_those_of_their_classes():
-    directions = higher_is_better_of(config(list(PROPERTIES)))
-    assert list(directions) == list(PROPERTIES)
-    assert [name for name, higher in directions.items() if not higher] == ["frechet_efficientnet"]
+@pytest.fixture(scope="module")
+def weights(towers, tmp_path_factory):
+    """A file for every setting that wants one; of the Inception networks only what they are known by."""
+    folder = tmp_path_factory.mktemp("weights")
+    block = torch.zeros(320, 2048, 1, 1)
+    for name, n_classes in (("inception", 1008), ("torchvision", 1000)):
+        marks = {"fc.weight": torch.zeros(n_classes, 2048), "Mixed_7c.branch1x1.conv.weight": block}
+        save_file(marks, folder / f"{name}.safetensors")
+    save_file({"weight": torch.zeros(1, 16), "bias": torch.zeros(1)}, folder / "head.safetensors")
+    files = {"inception_weights": "inception", "torchvision_weights": "torchvision", "aesthetic_head": "head"}
+    found = {setting: str(folder / f"{name}.safetensors") for setting, name in files.items()}
+    return found | {"clip_weights": str(towers.clip_folder), "blip_weights": str(towers.blip_folder)}
+
+
+def test_built_in_names_are_those_of_their_classes(weights):
+    names = [*PROPERTIES, "share_of_dark_brown"]
+    directions = higher_is_better_of(config(names, **weights))
+    assert list(directions) == names
+    worse = {name for name, higher in directions.items() if not higher}
+    distances = {name for name in names if name.startswith(("frechet_", "kernel_distance_"))}
+    assert worse == {*distances, "fid", "kid", "parity_gap"}
+    described = properties_recipe(config(names, **weights))
+    assert set(described["properties"]) == set(names)
+    assert sorted(described["extractors"]) == ["blip", "clip", "inception", "torchvision"]
+    table = (Path(__file__).parents[2] / "docs/reference/built-in-properties.md").read_text("utf-8")
+    rows = {
+        cell for line in table.splitlines() for cell in re.findall(r"`([a-z_*]+)`", line.split("|")[1]) if "|" in line
+    }
+    metrics = {name for name in names if not name.endswith(tuple(f"_{one}" for one in EXTRACTOR_NAMES))}
+    assert {name for name in rows if "*" not in name} >= metrics - {"share_of_dark_brown"}
+
+
+def test_missing_weights_are_all_named_at_once():
+    with pytest.raises(PropertyError) as caught:
+        resolve_properties(
+            config("kid;vendi_clip;aesthetic_clip;precision_torchvision;cluster_entropy_blip;share_of_a")
+        )
+    for setting in ("inception_weights", "clip_weights", "aesthetic_head", "torchvision_weights", "blip_weights"):
+        assert f"`{setting}`" in str(caught.value)
+
+
+def test_what_can_be_known_before_is_said_before(weights):
+    chosen = config("recall_clip;kid;prompt_score_clip", kernel_n_subsets=3, kernel_n_images_per_subset=20, **weights)
+    properties = resolve_properties(chosen)
+    few, none = count_problems(properties, 19), count_problems(properties, 20, has_prompts=True)
+    assert [text.split(" ", 2)[1] for text in few] == ["'kid'", "'prompt_score_clip'"]
+    assert none == []
+    assert "'recall_clip' needs at least 4 generated images, got 3" in count_problems(properties, 3)[0]
+    assert len(table_problems(properties, pd.DataFrame(index=range(19)))) == 1
+    assert table_problems(properties, pd.DataFrame(index=range(19)), n_in_folder=20) == []
 
 
 # --- one's own --------------------------------------------------------------------------------------------------------
@@ -161,7 +218,7 @@ def test_an_entry_point_is_a_name(own, monkeypatch):
     monkeypatch.setattr(base, "entry_points", lambda group: [point] if group == point.group else [])
     chosen = config("bright")
     assert higher_is_better_of(chosen) == {"brightness": True}
-    with pytest.raises(ValidationError, match="colourfulness, bright, and your own"):
+    with pytest.raises(ValidationError, match="share_of_. with a label; bright; your own"):
         config("brigt")
 
 
@@ -170,7 +227,10 @@ def test_everything_wrong_is_said_at_once(own, tmp_path):
     names = [f"{own}:{name}" for name in ("Missing", "Shapeless", "Demanding", "Namesake")]
     with pytest.raises(PropertyError) as caught:
         resolve_properties(
-            config([*names, "nowhere:Thing", "broken:Thing", *PROPERTIES], extractor_weights="/no/such/file.pth")
+            config(
+                [*names, "nowhere:Thing", "broken:Thing", "colourfulness", "frechet_efficientnet"],
+                extractor_weights="/no/such/file.pth",
+            )
         )
     for words in (
         "own_properties has no class Missing; it has Brightness, Contrast, Shapeless",
@@ -217,17 +277,21 @@ def test_a_property_that_was_not_fitted_says_so(noise):
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_same_images_same_bits_in_driver_and_worker(digits, caplog):
+def test_same_images_same_bits_in_driver_and_worker(digits, caplog, tmp_path):
     images, table = digits
-    chosen = config(list(PROPERTIES), n_clusters=3, n_frechet_components=8)
+    offline = [name for name, made in PROPERTIES.items() if made.extractor in (None, "efficientnet")]
+    names = [*offline, "share_of_7"]
+    chosen = config(names, n_clusters=3, n_frechet_components=8, group_label_column="digit")
     caplog.set_level("INFO")
     driver, worker = resolve_properties(chosen), resolve_properties(chosen)
     state = fit_properties(driver, images[:100], table[:100])
     assert "diversity_entropy: 3 k-means clusters of EfficientNet-Lite0 features." in caplog.text
-    restore_properties(worker, state)
+    assert "share_of_7: labels of column 'digit'" in caplog.text
+    save_arrays(state, (file := tmp_path / "state.safetensors"))
+    restore_properties(worker, load_arrays(file))
     values = measure(worker, images[100:150])
     assert values == measure(driver, images[100:150].copy())
-    assert list(values) == list(PROPERTIES)
+    assert list(values) == names
 
 
 def test_the_recipe_changes_with_what_changes_numbers(own, tmp_path, monkeypatch):
@@ -248,3 +312,15 @@ def test_the_recipe_changes_with_what_changes_numbers(own, tmp_path, monkeypatch
     ]
     assert len({json.dumps(recipe) for recipe in recipes}) == len(recipes)
     assert recipes[0]["extractor"]["weights_sha256"].startswith("579344")
+
+
+def test_later_settings_leave_older_recipes_as_they_were():
+    """What the released version wrote for its default settings, byte for byte."""
+    assert json.dumps(properties_recipe(PropertiesConfig(clip_weights="unused", score_quantile=0.5))) == (
+        '{"format": 1, "properties": {"frechet_efficientnet": {"class": '
+        '"groupshap.properties.frechet:FrechetDistance", "parameters": {"n_components": 64}}, '
+        '"inception_efficientnet": {"class": "groupshap.properties.inception_score:InceptionScore", "parameters": {}}, '
+        '"diversity_entropy": {"class": "groupshap.properties.diversity:DiversityEntropy", "parameters": '
+        '{"label_column": "auto", "n_clusters": 10, "seed": 0}}}, "extractor": {"weights_sha256": '
+        '"579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", "image_size_px": 64, "batch_size": 32}}'
+    )

@@ -7,6 +7,7 @@ from importlib import import_module
 from groupshap.baselines.similarity import Embedding
 from groupshap.errors import UserError
 from groupshap.properties.config import PropertiesConfig
+from groupshap.properties.extractors import ClipFeatures, extractor_of
 from groupshap.properties.features import FeatureExtractor
 
 __all__ = ["EmbeddingNotAvailableError", "resolve_embedding"]
@@ -28,21 +29,18 @@ def resolve_embedding(name: str, clip_weights: str | None, properties: Propertie
         EmbeddingNotAvailableError: no weights, or no such function.
     """
     if name == "efficientnet":
-        extractor = FeatureExtractor(
-            properties.extractor_weights,
-            properties.extractor_image_size_px,
-            batch_size=properties.extractor_batch_size,
-        )
-        if problems := extractor.problems():
-            raise EmbeddingNotAvailableError("; ".join(problems) + ".")
-        return lambda images: extractor(images).features
+        return _features(extractor_of("efficientnet", properties))
     if name == "clip":
         if clip_weights is None:
             raise EmbeddingNotAvailableError("no CLIP weights are given: set `baselines.clip_weights` to a file.")
-        from groupshap.baselines.clip import ClipEmbedding  # noqa: PLC0415 - only where it is used
-
-        return ClipEmbedding(clip_weights)
+        return _features(ClipFeatures(clip_weights))
     return _own(name)
+
+
+def _features(extractor: FeatureExtractor) -> Embedding:
+    if problems := extractor.problems():
+        raise EmbeddingNotAvailableError("; ".join(problems) + ".")
+    return lambda images: extractor(images).features
 
 
 def _own(reference: str) -> Embedding:

@@ -42,8 +42,10 @@ from groupshap.images import ImageArray
 from groupshap.model_file import ModelDescription, load_model
 from groupshap.progress import quiet
 from groupshap.properties.base import Property, PropertyError, fit_properties, measure, resolve_properties
+from groupshap.properties.requirements import count_problems
 from groupshap.tasks.config import PropertyEvalConfig
 from groupshap.tasks.measure import generate, prompts_in_turn
+from groupshap.tasks.reference import reference_images
 
 __all__ = ["Run", "survey"]
 
@@ -114,7 +116,8 @@ class Run:
     def fitted_properties(self) -> list[Property]:
         """The properties of the table of utilities, fitted to all images."""
         properties = [one for one in resolve_properties(self.measuring.properties) if one.name in self.measured[1]]
-        fit_properties(properties, self.pack.images, self.image_table)
+        reference = reference_images(self.measuring.properties, self.pack.images)
+        fit_properties(properties, self.pack.images, self.image_table, reference)
         return properties
 
     @cached_property
@@ -218,10 +221,11 @@ def _of_own_images(run: Run) -> tuple[dict[str, FloatArray], list[str]]:
         found: dict[str, list[float]] = {one.name: [] for one in properties}
         problems: dict[str, str] = {}
         for player, name in enumerate(run.names):
-            own = run.pack.of([player])
+            rows = run.pack.rows_of([player])
+            own, prompts = run.pack.images[rows], run.pack.prompts_of(rows)
             for one in properties:
                 try:
-                    found[one.name].append(measure([one], own)[one.name])
+                    found[one.name].append(measure([one], own, prompts)[one.name])
                 except PropertyError as error:
                     problems.setdefault(one.name, f"not defined for {one.name}: {error} (images of {name})")
     return {name: np.array(row) for name, row in found.items() if name not in problems}, list(problems.values())
@@ -298,6 +302,8 @@ def _of_proxy_game(run: Run, drawn_for: Sequence[ImageArray]) -> dict[str, Float
     n_images = min(len(images) for images in drawn_for)
     values = {}
     for one in run.fitted_properties:
+        if count_problems([one], n_images):  # it needs more images, or prompts, which these have not been told
+            continue
         v_empty = float(utilities[one.name][~coalitions.any(axis=1)].mean())
         game = ProxyGame(drawn_for, sizes, lambda images, one=one: measure([one], images)[one.name], v_empty, n_images)
         shapley = proxy_shapley(game, len(run.names), len(coalitions), seed=run.root_seed)

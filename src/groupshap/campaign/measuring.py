@@ -14,7 +14,8 @@ from groupshap.campaign.expected import expected_words
 from groupshap.campaign.shared import Campaign, file_of, plain
 from groupshap.engines.base import run_jobs
 from groupshap.errors import UserError
-from groupshap.properties.base import properties_recipe
+from groupshap.properties.base import PropertyError, properties_recipe, resolve_properties
+from groupshap.properties.requirements import count_problems
 from groupshap.store import FileRef, Store, StoreRun
 from groupshap.store_lock import exclusive
 from groupshap.tasks.config import REFERENCE, PropertyEvalConfig
@@ -122,7 +123,11 @@ def measure_models(
     Raises:
         WeightsGoneError: models that are not measured under these settings were not kept; before any compute.
         JobsFailedError: some failed; all others are committed.
+        PropertyError: too few images are generated for a property, or it needs prompts and there are none.
     """
+    problems = count_problems(resolve_properties(config.properties), config.n_images, has_prompts=bool(config.prompts))
+    if problems:
+        raise PropertyError("; ".join(problems) + " (`property_eval.n_images`).")
     from groupshap.tasks.measure import measure_task  # noqa: PLC0415 - imports torch
 
     (models_fingerprint,) = manifest["models_fingerprint"].unique()

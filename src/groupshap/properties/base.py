@@ -1,8 +1,8 @@
 """What a property is, how the configured ones are built, fitted on the reference images and measured.
 
-The driver calls :func:`resolve_properties`, :func:`fit_properties` once on the reference images (all contributors'),
-and stores the state. A worker builds the same properties, :func:`restore_properties` and :func:`measure`. No torch is
-imported here: a property that needs the network imports it when it first sees images.
+The driver calls :func:`resolve_properties`, :func:`fit_properties` once on the reference images (all contributors', or
+those of a folder), and stores the state. A worker builds the same properties, :func:`restore_properties` and
+:func:`measure`. No torch is imported here: a property that needs the network imports it when it first sees images.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from groupshap.images import ImageArray, check_images
+from groupshap.properties.catalogue import PROPERTIES, built_in, known_words
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.features import FeatureExtractor
+from groupshap.properties.reference import folder_sha256, image_files
+from groupshap.properties.request import Request, Shared
+from groupshap.properties.requirements import count_problems
 from groupshap.store import sha256_of_file
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ __all__ = [
     "State",
     "fit_properties",
     "higher_is_better_of",
+    "is_known",
     "known_names",
     "measure",
     "properties_recipe",
@@ -51,14 +56,6 @@ logger = logging.getLogger(__name__)
 
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 """What a property learnt from the reference images: plain arrays, so that they fit into a safetensors file."""
-
-PROPERTIES = {
-    "frechet_efficientnet": "groupshap.properties.frechet:FrechetDistance",
-    "inception_efficientnet": "groupshap.properties.inception_score:InceptionScore",
-    "diversity_entropy": "groupshap.properties.diversity:DiversityEntropy",
-    "colourfulness": "groupshap.properties.colourfulness:Colourfulness",
-}
-"""Built-in property to its class; imported only when used."""
 
 ENTRY_POINT_GROUP = "groupshap.properties"
 
@@ -78,6 +75,9 @@ class Property(Protocol):
 
             def __call__(self, images):
                 return images.mean()
+
+    With ``needs_prompts = True`` it is called with the images and their prompts, one text each, where the model has
+    any. With ``n_images_needed``, an int, fewer generated images are refused before anything is computed.
 
     Attributes:
         name: Becomes a column of the tables: lower-case letters, digits and underscores.
@@ -107,9 +107,14 @@ class FittedProperty(Property, Protocol):
 # --- building ---------------------------------------------------------------------------------------------------------
 
 
-def known_names() -> list[str]:
-    """Names that need no module: the built-in ones first, then those of installed packages."""
-    return [*PROPERTIES, *sorted(_entry_points().keys() - PROPERTIES.keys())]
+def is_known(name: str) -> bool:
+    """Whether a name needs no module: it is built in, or that of an installed package."""
+    return built_in(name) is not None or name in _entry_points()
+
+
+def known_names() -> str:
+    """Names that need no module, for a message: the built-in ones first, then those of installed packages."""
+    return "; ".join([known_words(), *sorted(_entry_points().keys() - PROPERTIES.keys())])
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -121,31 +126,47 @@ def resolve_properties(config: PropertiesConfig) -> list[Property]:
 
     Raises:
         PropertyError: everything that is wrong, in one message: modules that cannot be imported, missing classes or
-            attributes, bad or repeated names, no weights for the feature extractor.
+            attributes, bad or repeated names, no weights for a feature extractor.
     """
-    extractor = FeatureExtractor(
-        config.extractor_weights, config.extractor_image_size_px, batch_size=config.extractor_batch_size
-    )
+    shared = Shared(config)
     properties, problems = [], []
     for reference in config.names:
         try:
-            properties.append(_build(reference, config, extractor))
+            built = _build(reference, config, shared)
         except PropertyError as error:
             problems.append(str(error))
+        else:
+            properties.append(built)
+            problems += built.problems() if built_in(reference) and hasattr(built, "problems") else []
     counts = Counter(one.name for one in properties)
     problems += [f"{count} properties are named '{name}'" for name, count in counts.items() if count > 1]
-    if _extractors(properties):
+    for extractor in _extractors(properties):
         problems += extractor.problems()
+    problems += _folder_problems(config, properties)
     if problems:
         raise PropertyError("; ".join(problems) + ".")
     return properties
 
 
-def _build(reference: str, config: PropertiesConfig, extractor: FeatureExtractor) -> Property:
-    if reference in PROPERTIES:
-        cls = _import_class(PROPERTIES[reference])
+def _folder_problems(config: PropertiesConfig, properties: Sequence[Property]) -> list[str]:
+    folder = config.reference_folder
+    if folder is None or not any(_compares(built) for built in properties) or image_files(folder):
+        return []
+    return [f"`reference_folder`: expected a folder with images, but there are none at {folder}"]
+
+
+def _compares(built: Any) -> bool:
+    """Whether it compares with reference images that a folder may hold; ones that learn labels need the table too."""
+    return getattr(built, "compares_with_reference", False) is True
+
+
+def _build(reference: str, config: PropertiesConfig, shared: Shared) -> Property:
+    ours = built_in(reference)
+    if ours is not None:
+        cls = _import_class(ours.cls)
         # Ours know the parameters; a class of somebody else must not depend on what they happen to be called.
-        return cls.from_config(config, extractor) if hasattr(cls, "from_config") else cls()
+        request = Request(reference, config, shared, ours.extractor)
+        return cls.from_request(request) if hasattr(cls, "from_request") else cls()
     points = _entry_points()
     cls = _import_class(points[reference].value if reference in points else reference)
     try:
@@ -191,9 +212,17 @@ def _shape_problems(built: Any) -> list[str]:
 
 
 def _extractors(properties: Sequence[Property]) -> list[FeatureExtractor]:
-    """The one shared extractor, once for each property that uses it."""
+    """The shared extractors that are used, each once."""
     found = [getattr(built, "extractor", None) for built in properties]
-    return [one for one in found if isinstance(one, FeatureExtractor)]
+    return list({one.name: one for one in found if isinstance(one, FeatureExtractor)}.values())
+
+
+def _parts(properties: Sequence[Property]) -> list[Any]:
+    """What several properties share and what is fitted before them, each once."""
+    return list({part.name: part for built in properties for part in getattr(built, "parts", ())}.values())
+
+
+# --- describing -------------------------------------------------------------------------------------------------------
 
 
 def higher_is_better_of(config: PropertiesConfig) -> dict[str, bool]:
@@ -211,13 +240,16 @@ def properties_recipe(config: PropertiesConfig) -> dict[str, Any]:
     recipe: dict[str, Any] = {
         "format": _RECIPE_FORMAT,
         "properties": {
-            built.name: _class_recipe(built, is_ours=reference in PROPERTIES)
+            built.name: _class_recipe(built, is_ours=built_in(reference) is not None)
             for reference, built in zip(config.names, properties, strict=True)
         },
     }
-    extractors = _extractors(properties)
-    if extractors:
-        recipe["extractor"] = extractors[0].recipe()
+    extractors = {one.name: one.recipe() for one in _extractors(properties)}
+    # The first one that there was has kept its place, so that older results stay valid.
+    recipe |= {"extractor": extractors.pop("efficientnet")} if "efficientnet" in extractors else {}
+    recipe |= {"extractors": extractors} if extractors else {}
+    if config.reference_folder is not None and any(_compares(built) for built in properties):
+        recipe["reference_folder_sha256"] = folder_sha256(config.reference_folder)
     return recipe
 
 
@@ -240,13 +272,17 @@ def _class_recipe(built: Property, *, is_ours: bool) -> dict[str, Any]:
 # --- using ------------------------------------------------------------------------------------------------------------
 
 
-def fit_properties(properties: Sequence[Property], images: ImageArray, image_table: pd.DataFrame) -> State:
+def fit_properties(
+    properties: Sequence[Property], images: ImageArray, image_table: pd.DataFrame, reference: ImageArray | None = None
+) -> State:
     """Fit the properties that have a reference, and give back what they learnt.
 
     Args:
         properties: From :func:`resolve_properties`; they are ready to measure afterwards.
         images: All contributors' images, (n_images, 1 or 3, height, width) uint8 in [0, 255].
         image_table: One row per image, same order.
+        reference: Images, of the same kind, with which those properties compare that can use a folder's; None: the
+            contributors'.
 
     Returns:
         Arrays under "<property name>.<key>"; empty if no property has a reference.
@@ -259,10 +295,12 @@ def fit_properties(properties: Sequence[Property], images: ImageArray, image_tab
     if len(image_table) != len(images):
         raise ValueError(f"`image_table` must have one row per image: {len(images)} images, {len(image_table)} rows.")
     state: State = {}
-    for built in properties:
+    for built in [*_parts(properties), *properties]:
         if hasattr(built, "fit"):
-            state |= {f"{built.name}.{key}": value for key, value in built.fit(_read_only(images), image_table).items()}
-    restore_properties(properties, state)
+            own = images if reference is None or not _compares(built) else reference
+            fitted = built.fit(_read_only(own), image_table)
+            state |= {f"{built.name}.{key}": value for key, value in fitted.items()}
+            restore_properties([built], state)
     for built in properties:
         if hasattr(built, "describe"):
             logger.info("%s: %s.", built.name, built.describe())
@@ -275,7 +313,7 @@ def restore_properties(properties: Sequence[Property], state: Mapping[str, npt.N
     Raises:
         PropertyError: the state has nothing for a property that needs it.
     """
-    for built in properties:
+    for built in [*_parts(properties), *properties]:
         if not hasattr(built, "restore"):
             continue
         prefix = f"{built.name}."
@@ -286,15 +324,26 @@ def restore_properties(properties: Sequence[Property], state: Mapping[str, npt.N
         built.restore(own)
 
 
-def measure(properties: Sequence[Property], images: ImageArray) -> dict[str, float]:
-    """Measure all properties on the same images, (n_images, 1 or 3, height, width) uint8 in [0, 255].
+def measure(
+    properties: Sequence[Property], images: ImageArray, prompts: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Measure all properties on the same images.
+
+    Args:
+        properties: Fitted or restored.
+        images: (n_images, 1 or 3, height, width) uint8 in [0, 255].
+        prompts: What each image was generated for; None: nothing was.
 
     Raises:
-        PropertyError: a value is not a finite real number; the message names the property and the value.
+        PropertyError: too few images or no prompts for a property, or a value is not a finite real number; the message
+            names the property.
         ValueError: images of another kind.
     """
     _check(images)
-    return {built.name: _value(built, _read_only(images)) for built in properties}
+    problems = count_problems(properties, len(images), has_prompts=prompts is not None)
+    if problems:
+        raise PropertyError("; ".join(problems) + ".")
+    return {built.name: _value(built, _read_only(images), prompts) for built in properties}
 
 
 def _check(images: ImageArray) -> None:
@@ -310,8 +359,8 @@ def _read_only(images: ImageArray) -> ImageArray:
     return view
 
 
-def _value(built: Property, images: ImageArray) -> float:
-    value = built(images)
+def _value(built: Any, images: ImageArray, prompts: Sequence[str] | None) -> float:
+    value = built(images, prompts) if getattr(built, "needs_prompts", False) else built(images)
     # numpy's scalars are Real, arrays and tensors are not; True would pass as 1.
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
         raise PropertyError(

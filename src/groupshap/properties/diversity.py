@@ -11,7 +11,6 @@ the reference images. An image always lands in some cluster, also pure noise: re
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,19 +19,17 @@ import numpy.typing as npt
 from groupshap.images import ImageArray
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.features import FeatureExtractor
-from groupshap.properties.labels import fit_labels, held_out_accuracy, recognise
+from groupshap.properties.label_column import find_column, label_codes
+from groupshap.properties.labels import colour_embedding, fit_linear, held_out_accuracy, recognise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from groupshap.properties.config import PropertiesConfig
+    from groupshap.properties.request import Request
 
 __all__ = ["DiversityEntropy", "entropy_bits", "nearest_centroid"]
 
-logger = logging.getLogger(__name__)
-
-DEMOGRAPHIC_COLUMN = "skin_tone"
-"""The column that ``auto`` takes where it exists."""
+_SETTING = "diversity_label_column"
 
 
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:
@@ -69,9 +66,10 @@ class DiversityEntropy:
         self.parameters = {"label_column": label_column, "n_clusters": n_clusters, "seed": seed}
 
     @classmethod
-    def from_config(cls, config: PropertiesConfig, extractor: FeatureExtractor) -> Self:
+    def from_request(cls, request: Request) -> Self:
         """Build from the parameters and the extractor that all properties share."""
-        return cls(extractor, config.diversity_label_column, config.n_clusters, config.seed)
+        config = request.config
+        return cls(request.extractor, config.diversity_label_column, config.n_clusters, config.seed)
 
     def fit(self, images: ImageArray, image_table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
         """Learn the clusters from the reference images, uint8 NCHW in [0, 255].
@@ -85,33 +83,23 @@ class DiversityEntropy:
             return self._fit_clusters(images)
         return self._fit_labels(images, image_table[column], column)
 
+    def table_problems(self, image_table: pd.DataFrame) -> list[str]:
+        """What the image table lacks."""
+        try:
+            self._column(image_table)
+        except PropertyError as error:
+            return [str(error)]
+        return []
+
     def _column(self, image_table: pd.DataFrame) -> str | None:
-        if self.label_column == "none":
-            return None
-        if self.label_column == "auto":
-            has_labels = DEMOGRAPHIC_COLUMN in image_table and image_table[DEMOGRAPHIC_COLUMN].nunique() >= 2
-            return DEMOGRAPHIC_COLUMN if has_labels else None
-        if self.label_column not in image_table:
-            raise PropertyError(
-                f"property '{self.name}': expected a column '{self.label_column}' (`diversity_label_column`) in the "
-                f"image table, got the columns {', '.join(map(str, image_table))}; name one of them, or 'none'."
-            )
-        return self.label_column
+        return find_column(self.label_column, image_table, self.name, _SETTING)
 
     def _fit_labels(self, images: ImageArray, column: pd.Series, name: str) -> dict[str, npt.NDArray[Any]]:
-        has_label = column.notna().to_numpy()
-        if not has_label.all():
-            logger.info("%s: %d images without '%s' are not used.", self.name, int((~has_label).sum()), name)
-        labels, codes = np.unique(column[has_label].astype(str).to_numpy(dtype=str), return_inverse=True)
-        if not 2 <= len(labels) <= max(2, has_label.sum() / 2):
-            raise PropertyError(
-                f"property '{self.name}': expected a column with at least two labels and two images for each on "
-                f"average, got {len(labels)} in '{name}' for {int(has_label.sum())} images; choose another "
-                "`diversity_label_column`, or 'none'."
-            )
-        accuracy = held_out_accuracy(images[has_label], codes, self.seed)
-        weights, biases = fit_labels(images[has_label], codes)
-        about = {"column": name, "labels": labels.tolist(), "held_out_accuracy": accuracy}
+        has_label, labels, codes = label_codes(column, name, self.name, _SETTING)
+        embedded = colour_embedding(images[has_label])
+        accuracy = held_out_accuracy(embedded, codes, self.seed)
+        weights, biases = fit_linear(embedded, codes)
+        about = {"column": name, "labels": labels, "held_out_accuracy": accuracy}
         return {"weights": weights, "biases": biases, "about": _as_bytes(about)}
 
     def _fit_clusters(self, images: ImageArray) -> dict[str, npt.NDArray[Any]]:

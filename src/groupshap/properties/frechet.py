@@ -1,10 +1,11 @@
-"""Fréchet distance between generated and reference images, in EfficientNet-Lite0 features. Lower is better.
+"""Fréchet distance between generated and reference images, in features of a network. Lower is better.
 
 Both sets are described by mean and covariance of their features, as if these were Gaussian (Heusel et al. 2017,
-arXiv:1706.08500, eq. 6). Never call it FID: that name means Inception-v3 features.
+arXiv:1706.08500, eq. 6). It is called FID on all features of Inception-v3 with the weights of the literature, and never
+so otherwise.
 
-* Computed in the first principal components of the *reference's* features (64 by default). A few hundred images cannot
-  fill a covariance of 1280 dimensions; what generated images do outside these components is not seen.
+* Computed in the first principal components of the *reference's* features (64 by default), but for FID. A few hundred
+  images cannot fill a covariance of 1280 dimensions; what generated images do outside these components is not seen.
 * Biased upwards with few images, even for a perfect model, and more so for a more varied one (Chong & Forsyth 2020,
   arXiv:1911.07023). Compare values of equal numbers of images only, as this project does.
 """
@@ -18,15 +19,15 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from groupshap.images import ImageArray
-from groupshap.properties.errors import PropertyError
+from groupshap.properties.errors import require_images
 from groupshap.properties.features import FeatureExtractor
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from groupshap.properties.config import PropertiesConfig
+    from groupshap.properties.request import Request
 
-__all__ = ["FrechetDistance", "frechet_distance", "mean_and_covariance"]
+__all__ = ["FrechetDistance", "FrechetInceptionDistance", "frechet_distance", "mean_and_covariance"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -64,28 +65,30 @@ def mean_and_covariance(features: npt.NDArray[np.floating]) -> tuple[FloatArray,
 class FrechetDistance:
     """See the module; the state is the reference's mean, components and variances along them."""
 
-    name = "frechet_efficientnet"
     higher_is_better = False
+    compares_with_reference = True
+    n_images_needed = n_reference_images_needed = 2
 
     def __init__(self, extractor: FeatureExtractor, n_components: int = 64) -> None:
         self.extractor = extractor
+        self.name = f"frechet_{extractor.name}"
         self.n_components = n_components
         self.parameters = {"n_components": n_components}
 
     @classmethod
-    def from_config(cls, config: PropertiesConfig, extractor: FeatureExtractor) -> Self:
-        """Build from the parameters and the extractor that all properties share."""
-        return cls(extractor, config.n_frechet_components)
+    def from_request(cls, request: Request) -> Self:
+        """Build from the parameters and the extractor that all properties on these features share."""
+        return cls(request.extractor, request.config.n_frechet_components)
 
     def fit(self, images: ImageArray, image_table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
         """Principal components of the features of images, uint8 NCHW; at most (number of images - 1) of them."""
-        _refuse_single(self.name, images)
+        require_images(self.name, 2, images, "reference images for a covariance")
         mean, covariance = mean_and_covariance(self.extractor(images).features)
-        n_components = min(self.n_components, len(images) - 1)
+        n_components = min(self.n_components, len(images) - 1, len(mean))
         variances, vectors = eigh(covariance, subset_by_index=[len(mean) - n_components, len(mean) - 1])
         return {
             "mean": mean,
-            "components": np.ascontiguousarray(vectors.T[::-1]),  # (n_components, 1280), largest variance first
+            "components": np.ascontiguousarray(vectors.T[::-1]),  # (n_components, d), largest variance first
             "variances": np.maximum(variances[::-1], 0),
         }
 
@@ -99,12 +102,43 @@ class FrechetDistance:
 
     def __call__(self, images: ImageArray) -> float:
         """Distance of images, uint8 NCHW in [0, 255], at least two, from the reference; >= 0."""
-        _refuse_single(self.name, images)
+        require_images(self.name, 2, images, "images for a covariance")
         projected = (self.extractor(images).features - self._mean) @ self._components.T
         mean, covariance = mean_and_covariance(projected)
         return frechet_distance(np.zeros_like(mean), np.diag(self._variances), mean, covariance)
 
 
-def _refuse_single(name: str, images: ImageArray) -> None:
-    if len(images) < 2:
-        raise PropertyError(f"property '{name}' needs at least two images for a covariance, got {len(images)}.")
+class FrechetInceptionDistance:
+    """FID: all 2048 features of Inception-v3, no components; the state is the reference's mean and covariance.
+
+    With fewer than 2048 images covariances are singular, which the formula bears; the bias of few images is large.
+    Published numbers use 10,000 to 50,000 generated images.
+    """
+
+    name = "fid"
+    higher_is_better = False
+    compares_with_reference = True
+    n_images_needed = n_reference_images_needed = 2
+
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        self.extractor = extractor
+
+    @classmethod
+    def from_request(cls, request: Request) -> Self:
+        """Build from the extractor that all properties on these features share."""
+        return cls(request.extractor)
+
+    def fit(self, images: ImageArray, image_table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+        """Mean and covariance of the features of images, uint8 NCHW."""
+        require_images(self.name, 2, images, "reference images for a covariance")
+        mean, covariance = mean_and_covariance(self.extractor(images).features)
+        return {"mean": mean, "covariance": covariance}
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Take what ``fit`` returned."""
+        self._mean, self._covariance = state["mean"], state["covariance"]
+
+    def __call__(self, images: ImageArray) -> float:
+        """FID of images, uint8 NCHW in [0, 255], at least two; >= 0."""
+        require_images(self.name, 2, images, "images for a covariance")
+        return frechet_distance(self._mean, self._covariance, *mean_and_covariance(self.extractor(images).features))

@@ -1,8 +1,9 @@
-"""Inception-score form on the classes of EfficientNet-Lite0. Higher is better.
+"""Inception-score form on the classes of a network. Higher is better.
 
 High when each image is clearly of one ImageNet class and the classes differ (Salimans et al. 2016, arXiv:1606.03498,
 section 4). On faces, emoji or drawings the classes mean little: it measures how distinct and how varied the images look
-to this network. All images form one split, so values with different numbers of images are not comparable.
+to this network. All images form one split, so values with different numbers of images are not comparable. It is called
+Inception Score with the weights that the literature used, and by the network's name otherwise.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy.typing as npt
 from scipy.special import rel_entr, softmax
 
 from groupshap.images import ImageArray
+from groupshap.properties.errors import PropertyError
 from groupshap.properties.features import FeatureExtractor
 
 if TYPE_CHECKING:
-    from groupshap.properties.config import PropertiesConfig
+    from groupshap.properties.request import Request
 
 __all__ = ["InceptionScore", "inception_score"]
 
@@ -35,17 +37,20 @@ def inception_score(probabilities: npt.NDArray[np.float64]) -> float:
 class InceptionScore:
     """See the module."""
 
-    name = "inception_efficientnet"
     higher_is_better = True
 
     def __init__(self, extractor: FeatureExtractor) -> None:
         self.extractor = extractor
+        self.name = "inception_score" if extractor.name == "inception" else f"inception_{extractor.name}"
 
     @classmethod
-    def from_config(cls, config: PropertiesConfig, extractor: FeatureExtractor) -> Self:
-        """Build from the extractor that all properties share."""
-        return cls(extractor)
+    def from_request(cls, request: Request) -> Self:
+        """Build from the extractor that all properties on these features share."""
+        return cls(request.extractor)
 
     def __call__(self, images: ImageArray) -> float:
-        """Score in [1, 1000] of images, uint8 NCHW in [0, 255]."""
-        return inception_score(softmax(self.extractor(images).logits.astype(np.float64), axis=1))
+        """Score in [1, n_classes] of images, uint8 NCHW in [0, 255]."""
+        logits = self.extractor(images).logits
+        if logits is None:
+            raise PropertyError(f"property '{self.name}': the network '{self.extractor.name}' knows no classes.")
+        return inception_score(softmax(logits.astype(np.float64), axis=1))

@@ -16,6 +16,7 @@ generated images are never quite clean, and a classifier that knows the exact pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -24,7 +25,15 @@ import numpy.typing as npt
 from groupshap.images import ImageArray
 from groupshap.seeds import generator_for
 
-__all__ = ["colour_embedding", "fit_labels", "held_out_accuracy", "recognise"]
+__all__ = [
+    "colour_embedding",
+    "fit_centroids",
+    "fit_labels",
+    "fit_linear",
+    "held_out_accuracy",
+    "most_probable",
+    "recognise",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,9 +84,13 @@ def _averages(n: int) -> FloatArray:
 
 def fit_labels(images: ImageArray, codes: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
     """Weights (n_labels, n_embedding) and biases (n_labels,) that recognise the labels 0 .. n_labels-1 of images."""
+    return fit_linear(colour_embedding(images), codes)
+
+
+def fit_linear(embedded: FloatArray, codes: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """Weights (n_labels, d) and biases (n_labels,) of multinomial logistic regression on embedded (n, d)."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  (1 s, and workers do not need it)
 
-    embedded = colour_embedding(images)
     centre, spread = embedded.mean(axis=0), embedded.std(axis=0)
     spread[spread == 0] = 1
     model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000).fit((embedded - centre) / spread, codes)
@@ -88,15 +101,26 @@ def fit_labels(images: ImageArray, codes: npt.NDArray[np.int64]) -> tuple[FloatA
     return weights, biases - weights @ centre
 
 
-def held_out_accuracy(images: ImageArray, codes: npt.NDArray[np.int64], seed: int) -> float | None:
-    """Accuracy on a random fifth of the images, when fitted on the others; None if those have only one label."""
-    order = generator_for(seed, "held-out-labels").permutation(len(images))
+def fit_centroids(embedded: FloatArray, codes: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """Weights (n_labels, d) and biases (n_labels,) that choose the nearest mean of a label's rows (n, d)."""
+    centroids = np.stack([embedded[codes == code].mean(axis=0) for code in range(codes.max() + 1)])
+    return centroids, -(centroids**2).sum(axis=1) / 2  # x·c - |c|²/2 = (|x|² - |x - c|²) / 2
+
+
+Fit = Callable[[FloatArray, npt.NDArray[np.int64]], tuple[FloatArray, FloatArray]]
+
+
+def held_out_accuracy(
+    embedded: FloatArray, codes: npt.NDArray[np.int64], seed: int, fit: Fit = fit_linear
+) -> float | None:
+    """Accuracy on a random fifth of the rows, when fitted on the others; None if those have only one label."""
+    order = generator_for(seed, "held-out-labels").permutation(len(embedded))
     held_out, rest = np.split(order, [-(-len(order) // 5)])
     labels, rest_codes = np.unique(codes[rest], return_inverse=True)
     if len(labels) < 2:
         return None
-    weights, biases = fit_labels(images[rest], rest_codes)
-    return float(np.mean(labels[recognise(images[held_out], weights, biases)] == codes[held_out]))
+    weights, biases = fit(embedded[rest], rest_codes)
+    return float(np.mean(labels[most_probable(embedded[held_out], weights, biases)] == codes[held_out]))
 
 
 def recognise(images: ImageArray, weights: FloatArray, biases: FloatArray) -> npt.NDArray[np.int64]:
@@ -105,10 +129,18 @@ def recognise(images: ImageArray, weights: FloatArray, biases: FloatArray) -> np
     Raises:
         ValueError: images of another number of channels, or of another size below 16 pixels, than the labels' images.
     """
-    embedded = colour_embedding(images)
+    return most_probable(colour_embedding(images), weights, biases)
+
+
+def most_probable(embedded: FloatArray, weights: FloatArray, biases: FloatArray) -> npt.NDArray[np.int64]:
+    """The most probable label (n,) of each row of embedded (n, d).
+
+    Raises:
+        ValueError: another d than the labels were learnt from.
+    """
     if embedded.shape[1] != weights.shape[1]:
         raise ValueError(
-            f"images of shape {images.shape[1:]} give {embedded.shape[1]} colours and pixels, but the labels were "
-            f"learnt from {weights.shape[1]}: images must have the channels and the size of the reference images."
+            f"images give {embedded.shape[1]} colours and pixels, or features, but the labels were learnt from "
+            f"{weights.shape[1]}: images must have the channels and the size of the reference images."
         )
     return np.argmax(embedded @ weights.T + biases, axis=1)

@@ -23,6 +23,7 @@ from groupshap.properties.config import PropertiesConfig
 from groupshap.seeds import seed_for
 from groupshap.store import Record, commit
 from groupshap.tasks.config import REFERENCE
+from groupshap.tasks.reference import reference_images
 
 __all__ = ["FitJob", "MeasureJob", "fit_task", "generate", "measure_task", "prompts_in_turn"]
 
@@ -69,7 +70,9 @@ def fit_task(job: dict[str, Any]) -> Record:
     """
     task = FitJob.model_validate(job)
     properties = resolve_properties(task.properties)
-    state = fit_properties(properties, load_pack(task.images).images, pd.read_parquet(task.image_table))
+    images = load_pack(task.images).images
+    reference = reference_images(task.properties, images)
+    state = fit_properties(properties, images, pd.read_parquet(task.image_table), reference)
     return commit(task.folder, {}, {REFERENCE: lambda file: save_file(state, file)})
 
 
@@ -89,7 +92,8 @@ def measure_task(job: dict[str, Any]) -> Record:
     start = time.monotonic()
     images = generate(task.model, task.n_images, task.sampler, task.root_seed, task.device, task.prompts)
     sampled = time.monotonic()
-    values = measure(_fitted(task.properties, task.reference), images)
+    prompts = prompts_in_turn(task.prompts, task.n_images)
+    values = measure(_fitted(task.properties, task.reference), images, prompts)
     record = {
         "values": values,
         "sample_seconds": sampled - start,
