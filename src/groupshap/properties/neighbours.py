@@ -109,7 +109,7 @@ class _Neighbours:
     @classmethod
     def from_request(cls, request: Request) -> Self:
         """Build from the parameters and the reference that properties on these features share."""
-        return cls(request.reference, request.config.precision_k)
+        return cls(request.reference, request.config.precision_n_neighbours)
 
     def fit(self, images: ImageArray, image_table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
         """The radii; the features are there already."""
@@ -161,7 +161,7 @@ class _WithDensity(_Neighbours):
     @classmethod
     def from_request(cls, request: Request) -> Self:
         """Build from the parameters and the reference that properties on these features share."""
-        return cls(request.reference, request.config.density_k)
+        return cls(request.reference, request.config.density_n_neighbours)
 
 
 class Density(_WithDensity):
