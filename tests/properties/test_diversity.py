@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from groupshap.grouping.assemble import group_images
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.grouping.sources import SOURCES, avatars
+from groupshap.properties.base import fit_properties, restore_properties
 from groupshap.properties.diversity import DiversityEntropy, entropy_bits, nearest_centroid
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.labels import colour_embedding, fit_labels, recognise
@@ -30,9 +32,12 @@ def test_nearest_centroid_is_that_of_the_plain_distances():
     assert np.array_equal(nearest_centroid(points, centroids), plain)
 
 
-def test_labels_of_a_column_are_the_clusters(digits, extractor):
+def test_labels_of_a_column_are_the_clusters(digits, extractor, tmp_path):
     images, table = digits
-    diversity = fitted(DiversityEntropy(extractor, "digit"), images[:800], table[:800])
+    diversity = DiversityEntropy(extractor, "digit")
+    state = fit_properties([diversity], images[:800], table[:800])
+    save_file(state, tmp_path / "state.safetensors")  # as workers get it
+    restore_properties([diversity], load_file(tmp_path / "state.safetensors"))
     rest, labels = images[800:], table["digit"][800:].to_numpy()
     assert diversity(rest) == pytest.approx(np.log2(10), abs=0.02)
     assert diversity(rest[labels == 0]) < 0.2
