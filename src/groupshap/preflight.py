@@ -114,7 +114,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     measuring = PropertyEvalConfig(**parameters["property_eval"])
     problems = [_unknown(key) for key in parameters if key not in KNOWN]
     problems += [*_model_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
-    problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"])]
+    problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"], measuring)]
     if problems:
         raise ParameterProblems(problems)
 
@@ -211,15 +211,16 @@ def _prompt_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) -> 
     ]
 
 
-def _device_problem(device: str) -> list[str]:
-    if device != "cuda":
+def _device_problem(device: str, measuring: PropertyEvalConfig) -> list[str]:
+    if "cuda" not in (device, measuring.properties.extractor_device):
         return []
     from groupshap.diffusion.base import DeviceError, resolve_device  # noqa: PLC0415 - imports torch
 
     try:
         resolve_device("cuda")
     except DeviceError as error:
-        return [str(error)]
+        which = "device" if device == "cuda" else "property_eval.properties.extractor_device"
+        return [str(error).replace("`device`", f"`{which}`", 1)]
     return []
 
 

@@ -6,10 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.fid import FrechetInceptionDistance as TorchmetricsFid
 
 from groupshap.properties.errors import PropertyError
-from groupshap.properties.frechet import FrechetDistance, frechet_distance, mean_and_covariance
+from groupshap.properties.frechet import (
+    FrechetDistance,
+    FrechetInceptionDistance,
+    frechet_distance,
+    mean_and_covariance,
+)
 
 
 def rotation(rng, d):
@@ -45,7 +50,7 @@ def test_shapes_must_fit():
         frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
 
 
-def test_torchmetrics_agrees():
+def test_torchmetrics_agrees(pixels):
     class Pixels(torch.nn.Module):
         num_features = 12
 
@@ -55,11 +60,14 @@ def test_torchmetrics_agrees():
     rng = np.random.default_rng(0)
     real = rng.integers(0, 256, (60, 3, 2, 2), dtype=np.uint8)
     fake = rng.integers(50, 200, (40, 3, 2, 2), dtype=np.uint8)
-    metric = FrechetInceptionDistance(feature=Pixels(), input_img_size=(3, 2, 2)).set_dtype(torch.float64)
+    metric = TorchmetricsFid(feature=Pixels(), input_img_size=(3, 2, 2)).set_dtype(torch.float64)
     metric.update(torch.from_numpy(real), real=True)
     metric.update(torch.from_numpy(fake), real=False)
     ours = frechet_distance(*mean_and_covariance(real.reshape(60, -1)), *mean_and_covariance(fake.reshape(40, -1)))
     assert ours == pytest.approx(float(metric.compute()), rel=1e-6)
+    fid = FrechetInceptionDistance(pixels)
+    fid.restore(fid.fit(real, None))
+    assert fid(fake) == pytest.approx(ours)
 
 
 def test_it_orders_images_by_how_far_they_are_from_the_reference(digits, extractor):

@@ -42,7 +42,11 @@ def test_shares_and_gap_of_recognised_labels(embedding, classifier, pixels, digi
     ]
     properties[3].name = "gap_to_target"
     state = fit_properties(properties, images[:300], labels[:300])
-    assert [key for key in state if key.startswith("labels.")] == ["labels.weights", "labels.biases", "labels.about"]
+    assert [key for key in state if key.startswith("labels-of-groups.")] == [
+        "labels-of-groups.weights",
+        "labels-of-groups.biases",
+        "labels-of-groups.about",
+    ], "fitted once for all"
     zeros, sixes = (images[300:][(digit == number).to_numpy()[300:]][:30] for number in (0, 6))
     found = measure(properties, np.concatenate([zeros, zeros, sixes]))
     assert found["share_of_zero"] == pytest.approx(2 / 3, abs=0.05)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from groupshap.properties import inception
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.extractors import InceptionFeatures, TorchvisionFeatures
 from groupshap.properties.inception import InceptionV3, inception_v3
@@ -44,6 +45,21 @@ def test_both_graphs_are_those_of_their_authors(weights):
             features, logits = network(images)
         assert (features.mean().item(), features.std().item()) == pytest.approx((mean, spread), rel=1e-4)
         np.testing.assert_allclose(logits[0, [0, -1]], ends, rtol=1e-4)  # without bias behind FID
+
+
+def test_images_are_scaled_as_pytorch_fid_does_it(weights, tmp_path, noise, monkeypatch):
+    """From a file of half precision; to 75 px, which takes a sixteenth of the time."""
+    assert inception.IMAGE_SIZE_PX == 299
+    monkeypatch.setattr(inception, "IMAGE_SIZE_PX", 75)
+    halves = {name: value.half() for name, value in with_classes(weights, 1008).items()}
+    save_file(halves, tmp_path / "inception.safetensors")
+    images = torch.from_numpy(noise(1, 3, 40, 50))
+    size = {"size": (75, 75), "mode": "bilinear", "align_corners": False}
+    with torch.inference_mode():
+        found = InceptionFeatures(tmp_path / "inception.safetensors").load()(images)
+        expected = inception_v3(halves)(2 * torch.nn.functional.interpolate(images / 255, **size) - 1)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_files_of_the_other_network_are_refused_before_anything_is_loaded(weights, tmp_path, noise):

@@ -48,7 +48,7 @@ def test_the_property_is_unbiased_and_says_what_it_needs(pixels, digits):
     distance = KernelDistance(reference)
     state = fit_properties([distance], images[:900], table[:900])
     assert distance.name == "kernel_distance_pixels"
-    assert state["reference_pixels.features"].shape == (500, 64)
+    assert state["reference-pixels.features"].shape == (500, 64)
     parts = [distance(part) for part in np.array_split(images[900:], 8)]
     few_kinds = distance(images[900:][(table["digit"] < 3)[900:]])
     assert abs(np.mean(parts)) < 0.02 * few_kinds

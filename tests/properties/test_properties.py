@@ -305,9 +305,11 @@ def test_the_recipe_changes_with_what_changes_numbers(own, tmp_path, monkeypatch
             {"diversity_label_column": "none"},
             {"n_clusters": 3},
             {"seed": 1},
+            {"extractor_device": "cuda"},
         )
     ]
     assert len({json.dumps(recipe) for recipe in recipes}) == len(recipes)
+    assert PropertiesConfig(group_target={7: 0.5, 1: 0.5}).group_target == {"7": 0.5, "1": 0.5}
     assert recipes[0]["extractor"]["weights_sha256"].startswith("579344")
 
 

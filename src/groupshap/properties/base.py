@@ -25,7 +25,8 @@ from groupshap.images import ImageArray, check_images
 from groupshap.properties.catalogue import PROPERTIES, built_in, known_words
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.features import FeatureExtractor
-from groupshap.properties.reference import folder_sha256, image_files
+from groupshap.properties.groups import LabelClassifier
+from groupshap.properties.reference import ReferenceFeatures, folder_sha256, image_files
 from groupshap.properties.request import Request, Shared
 from groupshap.properties.requirements import count_problems
 from groupshap.store import sha256_of_file
@@ -218,8 +219,9 @@ def _extractors(properties: Sequence[Property]) -> list[FeatureExtractor]:
 
 
 def _parts(properties: Sequence[Property]) -> list[Any]:
-    """What several properties share and what is fitted before them, each once."""
-    return list({part.name: part for built in properties for part in getattr(built, "parts", ())}.values())
+    """What several of our properties share and what is fitted before them, each once."""
+    parts = [part for built in properties for part in getattr(built, "parts", ())]
+    return list({part.name: part for part in parts if isinstance(part, ReferenceFeatures | LabelClassifier)}.values())
 
 
 # --- describing -------------------------------------------------------------------------------------------------------

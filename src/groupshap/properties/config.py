@@ -85,6 +85,9 @@ class PropertiesConfig(BaseModel):
         le=1_000_000,
         description="Kernel distance, precision, recall, density, coverage: a random sample of more reference images.",
     )
+    extractor_device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="Where networks of properties run. Inception-v3, CLIP and BLIP take long on CPUs."
+    )
     n_frechet_components: int = Field(
         default=64, ge=1, le=2048, description="Principal components of the reference in which Fréchet is computed."
     )
@@ -119,7 +122,9 @@ class PropertiesConfig(BaseModel):
     group_classifier: Literal["linear", "centroid"] = Field(
         default="linear", description="Multinomial logistic regression, or the nearest mean of a group."
     )
-    group_target: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = Field(
+    group_target: (
+        dict[Annotated[str, Field(coerce_numbers_to_str=True)], Annotated[float, Field(ge=0, le=1)]] | None
+    ) = Field(
         default=None,
         min_length=1,
         description="parity_gap: label to the share it should have, 1 in all; labels not named: 0. None: all equal.",

@@ -36,9 +36,10 @@ class _SafetensorsFeatures(FeatureExtractor):
     marks: ClassVar[Mapping[str, tuple[int | None, ...]]]
     """Tensors by which the file is known, and their shapes; None: any size."""
 
-    def __init__(self, weights: str | Path | None = None, *, batch_size: int = 32) -> None:
+    def __init__(self, weights: str | Path | None = None, *, batch_size: int = 32, device: str = "cpu") -> None:
         path = None if weights is None else Path(weights)
-        super().__init__(path / "model.safetensors" if path and path.is_dir() else path, batch_size=batch_size)
+        file = path / "model.safetensors" if path and path.is_dir() else path
+        super().__init__(file, batch_size=batch_size, device=device)
 
     def problems(self) -> list[str]:
         """See the base class."""
@@ -120,7 +121,7 @@ class InceptionFeatures(_SafetensorsFeatures):
 
         from groupshap.properties.inception import inception_v3  # noqa: PLC0415
 
-        network = inception_v3(load_file(str(self.weights)))
+        network = inception_v3(load_file(str(self.weights))).to(self.device)
         return lambda batch: network(_scaled_to_inception(batch))
 
 
@@ -145,17 +146,17 @@ def _scaled_to_inception(batch: torch.Tensor) -> torch.Tensor:
 class _TowerFeatures(_SafetensorsFeatures):
     """A vision transformer; config.json beside the weights, if there is one, says what they do not."""
 
-    def recipe(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """See the base class."""
         config = Path(self.weights or "").parent / "config.json"
-        return super().recipe() | ({"config_sha256": sha256_of_file(config)} if config.is_file() else {})
+        return {"config_sha256": sha256_of_file(config)} if config.is_file() else {}
 
     def network(self) -> Forward:
         """See the base class."""
-        embed = self.tower()(Path(self.weights or ""))
+        embed = self.tower()(Path(self.weights or ""), self.device)
         return lambda batch: (embed(batch), None)
 
-    def tower(self) -> Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]:
+    def tower(self) -> Callable[[Path, str], Callable[[torch.Tensor], torch.Tensor]]:
         """Loader of the tower."""
         raise NotImplementedError
 
@@ -178,7 +179,7 @@ class ClipFeatures(_TowerFeatures):
         """Dimension of the embedding, from the head of the file."""
         return self.shapes("visual_projection.weight")["visual_projection.weight"][0]
 
-    def tower(self) -> Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]:
+    def tower(self) -> Callable[[Path, str], Callable[[torch.Tensor], torch.Tensor]]:
         """See the base class."""
         from groupshap.properties.vision_transformer import clip_image_tower  # noqa: PLC0415 - imports torch
 
@@ -196,7 +197,7 @@ class BlipFeatures(_TowerFeatures):
         "vision_model.encoder.layers.0.self_attn.qkv.weight": (None, None),
     }
 
-    def tower(self) -> Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]:
+    def tower(self) -> Callable[[Path, str], Callable[[torch.Tensor], torch.Tensor]]:
         """See the base class."""
         from groupshap.properties.vision_transformer import blip_image_tower  # noqa: PLC0415 - imports torch
 
@@ -212,6 +213,7 @@ def extractor_of(name: str, config: PropertiesConfig) -> FeatureExtractor:
     """The extractor of this name with its settings; cheap: nothing is read yet."""
     cls = EXTRACTORS[name]
     weights = getattr(config, cls.parameter)
+    how = {"batch_size": config.extractor_batch_size, "device": config.extractor_device}
     if cls is EfficientNetFeatures:
-        return EfficientNetFeatures(weights, config.extractor_image_size_px, batch_size=config.extractor_batch_size)
-    return cls(weights, batch_size=config.extractor_batch_size)
+        return EfficientNetFeatures(weights, config.extractor_image_size_px, **how)
+    return cls(weights, **how)

@@ -63,7 +63,8 @@ class LabelClassifier:
         seed: Choice of the held-out images.
     """
 
-    name = "labels"
+    name = "labels-of-groups"
+    """Of its part of the state; no property can be called so."""
 
     def __init__(
         self, extractor: FeatureExtractor | None = None, column: str = "auto", classifier: str = "linear", seed: int = 0

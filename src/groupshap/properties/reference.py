@@ -54,7 +54,7 @@ class ReferenceFeatures:
     def __init__(self, extractor: FeatureExtractor, n_images_at_most: int = 10_000, seed: int = 0) -> None:
         self.extractor = extractor
         self.n_images_at_most, self.seed = n_images_at_most, seed
-        self.name = f"reference_{extractor.name}"
+        self.name = f"reference-{extractor.name}"  # no property can be called so
         self.parameters = {"n_images_at_most": n_images_at_most, "seed": seed}
         self._features: npt.NDArray[np.float32] | None = None
 

@@ -117,18 +117,21 @@ class VisionTransformer:
 def scaled_pixels(images: Tensor, side_px: int) -> Tensor:
     """(n, 3, side_px, side_px) float32 as in training: bicubic, then standardised per channel; of uint8 RGB."""
     scaled = F.interpolate(images.float() / 255, (side_px, side_px), mode="bicubic", antialias=True).clamp(0, 1)
-    means, deviations = (torch.tensor(row)[:, None, None] for row in (_CHANNEL_MEANS, _CHANNEL_DEVIATIONS))
+    rows = (_CHANNEL_MEANS, _CHANNEL_DEVIATIONS)
+    means, deviations = (torch.tensor(row, device=images.device)[:, None, None] for row in rows)
     return (scaled - means) / deviations
 
 
-def clip_image_tower(weights: Path) -> Callable[[Tensor], Tensor]:
+def clip_image_tower(weights: Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
     """CLIP's image embedding (n, d) of images (n, 3, height, width) uint8; not normalised.
 
     Raises:
         KeyError, ValueError: other weights; names the first that is missing.
         SafetensorError, OSError: no such file, or another format.
     """
-    own = _read(weights, "vision_model.") | {"projection": _read(weights, "visual_projection.")["weight"]}
+    own = _read(weights, "vision_model.", device) | {
+        "projection": _read(weights, "visual_projection.", device)["weight"]
+    }
     own["embeddings.position_embedding"] = own["embeddings.position_embedding.weight"]
     tower = VisionTransformer(own, TowerSettings.beside(weights, activation="quick_gelu"))
     return partial(_clip, tower)
@@ -140,7 +143,7 @@ def _clip(tower: VisionTransformer, images: Tensor) -> Tensor:
     return tower.norm(tower.encode(tokens)[:, 0], "post_layernorm") @ tower.weights["projection"].T
 
 
-def blip_image_tower(weights: Path) -> Callable[[Tensor], Tensor]:
+def blip_image_tower(weights: Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
     """BLIP's pooled image vector (n, width) of images (n, 3, height, width) uint8; not normalised.
 
     Raises:
@@ -148,7 +151,7 @@ def blip_image_tower(weights: Path) -> Callable[[Tensor], Tensor]:
         SafetensorError, OSError: no such file, or another format.
     """
     own: dict[str, Tensor] = {}
-    for name, value in _read(weights, "vision_model.").items():
+    for name, value in _read(weights, "vision_model.", device).items():
         if ".self_attn.qkv." in name:
             own |= {name.replace(".qkv.", f".{part}_proj."): rows for part, rows in zip("qkv", value.chunk(3))}  # noqa: B905
         else:
@@ -166,10 +169,10 @@ def _blip(tower: VisionTransformer, images: Tensor) -> Tensor:
     return tower.norm(tower.norm(tokens[:, 0], "post_layernorm"), "post_layernorm")
 
 
-def _read(weights: Path, prefix: str) -> dict[str, Tensor]:
+def _read(weights: Path, prefix: str, device: str) -> dict[str, Tensor]:
     """The tensors whose names start so, as float32, without that start."""
     with safe_open(weights, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a dict
         if not names:
             raise KeyError(f"{prefix}*")
-        return {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
+        return {name.removeprefix(prefix): file.get_tensor(name).float().to(device) for name in names}
