@@ -114,7 +114,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     measuring = PropertyEvalConfig(**parameters["property_eval"])
     problems = [_unknown(key) for key in parameters if key not in KNOWN]
     problems += [*_model_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
-    problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"], measuring)]
+    problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"])]
     if problems:
         raise ParameterProblems(problems)
 
@@ -211,16 +211,15 @@ def _prompt_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) -> 
     ]
 
 
-def _device_problem(device: str, measuring: PropertyEvalConfig) -> list[str]:
-    if "cuda" not in (device, measuring.properties.extractor_device):
+def _device_problem(device: str, setting: str = "device") -> list[str]:
+    if device != "cuda":
         return []
     from groupshap.diffusion.base import DeviceError, resolve_device  # noqa: PLC0415 - imports torch
 
     try:
         resolve_device("cuda")
     except DeviceError as error:
-        which = "device" if device == "cuda" else "property_eval.properties.extractor_device"
-        return [str(error).replace("`device`", f"`{which}`", 1)]
+        return [str(error).replace("`device`", f"`{setting}`", 1)]
     return []
 
 
@@ -228,6 +227,8 @@ def _property_problem(measuring: PropertyEvalConfig) -> list[str]:
     """A user's own property must exist and be importable before hours of training, not after."""
     try:
         properties = resolve_properties(measuring.properties)
-        return count_problems(properties, measuring.n_images, has_prompts=bool(measuring.prompts))
     except PropertyError as error:
         return [str(error)]
+    problems = count_problems(properties, measuring.n_images, has_prompts=bool(measuring.prompts))
+    device = measuring.properties.extractor_device
+    return problems + _device_problem(device, "property_eval.properties.extractor_device")
