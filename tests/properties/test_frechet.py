@@ -68,6 +68,8 @@ def test_torchmetrics_agrees(pixels):
     fid = FrechetInceptionDistance(pixels)
     fid.restore(fid.fit(real, None))
     assert fid(fake) == pytest.approx(ours)
+    few = mean_and_covariance(fake[:5].reshape(5, -1))  # fewer images than features
+    assert fid(fake[:5]) == pytest.approx(frechet_distance(*mean_and_covariance(real.reshape(60, -1)), *few))
 
 
 def test_it_orders_images_by_how_far_they_are_from_the_reference(digits, extractor):

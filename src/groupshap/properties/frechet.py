@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
     from groupshap.properties.request import Request
 
-__all__ = ["FrechetDistance", "FrechetInceptionDistance", "frechet_distance", "mean_and_covariance"]
+__all__ = [
+    "FrechetDistance",
+    "FrechetInceptionDistance",
+    "frechet_distance",
+    "frechet_distance_of_features",
+    "mean_and_covariance",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,6 +55,26 @@ def frechet_distance(mean1: FloatArray, covariance1: FloatArray, mean2: FloatArr
     overlap = np.linalg.svd(_root(covariance1) @ _root(covariance2), compute_uv=False).sum()
     distance = np.sum((mean1 - mean2) ** 2) + np.trace(covariance1) + np.trace(covariance2) - 2 * overlap
     return max(0.0, float(distance))  # equal arguments may round to -1e-15
+
+
+def frechet_distance_of_features(mean: FloatArray, root: FloatArray, features: npt.NDArray[np.floating]) -> float:
+    """:func:`frechet_distance` to the mean and covariance of features (n, d), n >= 2, fast where n < d.
+
+    S2 = Y' Y for the centred features Y / √(n-1), and S1^½ Y' (d, n) has the singular values of S1^½ S2^½ (d, d).
+
+    Args:
+        mean: (d,).
+        root: S1^½, (d, d), symmetric.
+        features: (n, d).
+    """
+    features = features.astype(np.float64)
+    n, d = features.shape
+    other_mean = features.mean(axis=0)
+    y = (features - other_mean) / np.sqrt(n - 1)
+    if n > d:
+        y = _root(y.T @ y)
+    overlap = np.linalg.svd(root @ y.T, compute_uv=False).sum()
+    return max(0.0, float(np.sum((mean - other_mean) ** 2) + np.sum(root**2) + np.sum(y**2) - 2 * overlap))
 
 
 def _root(covariance: FloatArray) -> FloatArray:
@@ -109,7 +135,7 @@ class FrechetDistance:
 
 
 class FrechetInceptionDistance:
-    """FID: all 2048 features of Inception-v3, no components; the state is the reference's mean and covariance.
+    """FID: all 2048 features of Inception-v3, no components; the state is the reference's mean and root of covariance.
 
     With fewer than 2048 images covariances are singular, which the formula bears; the bias of few images is large.
     Published numbers use 10,000 to 50,000 generated images.
@@ -129,16 +155,16 @@ class FrechetInceptionDistance:
         return cls(request.extractor)
 
     def fit(self, images: ImageArray, image_table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-        """Mean and covariance of the features of images, uint8 NCHW."""
+        """Mean and root of the covariance of the features of images, uint8 NCHW."""
         require_images(self.name, 2, images, "reference images for a covariance")
         mean, covariance = mean_and_covariance(self.extractor(images).features)
-        return {"mean": mean, "covariance": covariance}
+        return {"mean": mean, "root": _root(covariance)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take what ``fit`` returned."""
-        self._mean, self._covariance = state["mean"], state["covariance"]
+        self._mean, self._root = state["mean"], state["root"]
 
     def __call__(self, images: ImageArray) -> float:
         """FID of images, uint8 NCHW in [0, 255], at least two; >= 0."""
         require_images(self.name, 2, images, "images for a covariance")
-        return frechet_distance(self._mean, self._covariance, *mean_and_covariance(self.extractor(images).features))
+        return frechet_distance_of_features(self._mean, self._root, self.extractor(images).features)
