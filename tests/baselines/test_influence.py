@@ -52,24 +52,38 @@ class OneConvolution:
         return model(noisy)
 
 
+class WithPrompts(OneConvolution):
+    """The same, louder the longer an image's prompt is."""
+
+    def encode(self, images, prompts=None, *, device=None):
+        return Encoded(self._family.encode(images).clean, self.conditions_for(prompts))
+
+    def conditions_for(self, prompts):
+        return torch.tensor([len(prompt) for prompt in prompts], dtype=torch.float32)
+
+    def predict(self, model, noisy, timesteps, conditions=None, guidance_scale=1.0):
+        return model(noisy) * conditions.reshape(-1, 1, 1, 1)
+
+
 def unet(prediction="v_prediction"):
     family = family_of(TINY.model_copy(update={"prediction": prediction}), (3, 8, 8))
     return family, family.initialise(1)
 
 
-def by_autograd(family, model, images, settings):
+def by_autograd(family, model, images, settings, prompts=None):
     """Gradients (n_images, n_parameters) of both outputs, one image and one pair after the other."""
     rows = []
-    for image, digest in zip(images, image_digests(images), strict=True):
+    for row, (image, digest) in enumerate(zip(images, image_digests(images), strict=True)):
         noise = addressed_noise([("image", digest)], (settings.n_timesteps, *family.sample_shape), settings.root_seed)
-        clean = family.encode(image[None]).clean
+        encoded = family.encode(image[None], prompts and prompts[row : row + 1])
+        clean = encoded.clean
         loss, square = 0.0, 0.0
         for number, timestep in enumerate([250, 750]):
             level = family.noise.alphas_cumprod
             at, own = torch.tensor([timestep]), noise[0, number : number + 1]
-            loss = loss + denoising_loss(family, model, Encoded(clean), own, at, level) / 2
+            loss = loss + denoising_loss(family, model, encoded, own, at, level) / 2
             noisy = level[timestep].sqrt() * clean + (1 - level[timestep]).sqrt() * own
-            out = family.predict(model, noisy, at)
+            out = family.predict(model, noisy, at, encoded.conditions)
             if family.noise.config.prediction_type == "v_prediction":
                 out = level[timestep].sqrt() * out + (1 - level[timestep]).sqrt() * noisy
             square = square + out.square().mean() / 2
@@ -90,6 +104,20 @@ def test_gradients_of_each_image_are_those_of_a_loop_over_autograd(prediction):
     np.testing.assert_allclose(found.loss, loss, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.noise, square, rtol=1e-4, atol=1e-6)
     assert found.losses.shape == (9, 2)
+
+
+def test_each_image_is_differentiated_under_its_own_prompt():
+    family = WithPrompts()
+    model, prompts = family.initialise(0), ["a" * n for n in (1, 2, 3, 1, 2, 3, 1, 2, 3)]
+    found = gradients_of_images(family, model, IMAGES, replace(SETTINGS, n_pairs_at_once=4), prompts=prompts)
+    loss, square = by_autograd(family, model, IMAGES, SETTINGS, prompts)
+    np.testing.assert_allclose(found.loss, loss, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.noise, square, rtol=1e-4, atol=1e-6)
+    sampler = SamplerConfig(n_steps=2, batch_size=2)
+    few = gradients_of_journeys(family, model, 3, sampler, SETTINGS, prompts[:3]).loss
+    longer = gradients_of_journeys(family, model, 3, sampler, SETTINGS, ["a", "a", "a"]).loss
+    np.testing.assert_allclose(few[0], longer[0], rtol=1e-4)
+    assert not np.allclose(few[1:], longer[1:], rtol=1e-2)
 
 
 @pytest.mark.parametrize("change", [{"n_pairs_at_once": 1}, {"n_pairs_at_once": 64}, {"memory_bytes": 1}])

@@ -84,6 +84,34 @@ def test_an_image_depends_on_its_seed_and_not_on_its_batch(solver):
     assert len({image.tobytes() for image in many}) == len(many)
 
 
+class Told:
+    """A family that draws what it is told: images of one grey level, the number in the prompt."""
+
+    def __init__(self):
+        self._family = family_of(TINY, (3, 8, 8))
+
+    def __getattr__(self, name):
+        return getattr(self._family, name)
+
+    def conditions_for(self, prompts):
+        return torch.tensor([float(prompt) / 127.5 - 1 for prompt in prompts])
+
+    def predict(self, model, noisy, timesteps, conditions, guidance_scale):
+        level = self._family.noise.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
+        clean = (guidance_scale * conditions).reshape(-1, 1, 1, 1)
+        noise = (noisy - level.sqrt() * clean) / (1 - level).sqrt()
+        return level.sqrt() * noise - (1 - level).sqrt() * clean
+
+
+def test_every_image_is_drawn_for_its_own_prompt():
+    prompts = [str(10 * number) for number in range(20)]
+    sampler = SamplerConfig(n_steps=4, batch_size=3)
+    made = sample_all(Told(), torch.nn.Identity(), range(20), sampler, device=CPU, prompts=prompts)
+    assert made.mean(axis=(1, 2, 3)) == pytest.approx([float(prompt) for prompt in prompts], abs=1)
+    guided = sampler.model_copy(update={"guidance_scale": 0.0})
+    assert sample_all(Told(), torch.nn.Identity(), range(2), guided, device=CPU, prompts=["0", "1"]).mean() > 126
+
+
 def test_batches_come_as_they_are_done():
     family = family_of(TINY, (1, 8, 8))
     batches = sample(family, family.initialise(0), range(7), SamplerConfig(n_steps=1, batch_size=3), device=CPU)
