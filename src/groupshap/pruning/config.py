@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Criterion", "PruningConfig", "PruningReport"]
+__all__ = ["Criterion", "PruningConfig", "PruningReport", "RankPruningReport"]
 
 Criterion: TypeAlias = Literal["magnitude", "taylor", "diff_pruning", "random"]
 
@@ -70,3 +70,32 @@ class PruningReport:
     n_macs_before: int
     n_macs_after: int
     fraction_of_macs_removed: float
+
+
+@dataclass(frozen=True)
+class RankPruningReport:
+    """What rank pruning did to low-rank adapters; plain numbers, ``dataclasses.asdict`` gives JSON.
+
+    Attributes:
+        criterion: Always ``magnitude``.
+        fraction_removed: Nominal share of the adapters' numbers, as configured.
+        n_pairs_before: Rank-one pairs of all layers.
+        n_pairs_after: The same of the pruned adapters.
+        fraction_of_pairs_removed: Their relative difference.
+        n_parameters_before: Numbers in the adapters; the frozen base is not counted.
+        n_parameters_after: The same of the pruned ones.
+        fraction_of_parameters_removed: Their relative difference: the effective share.
+        smallest_rank: Of any layer after pruning; at least 1.
+        largest_rank: Of any layer after pruning.
+    """
+
+    criterion: Literal["magnitude"]
+    fraction_removed: float
+    n_pairs_before: int
+    n_pairs_after: int
+    fraction_of_pairs_removed: float
+    n_parameters_before: int
+    n_parameters_after: int
+    fraction_of_parameters_removed: float
+    smallest_rank: int
+    largest_rank: int
