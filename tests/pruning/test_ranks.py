@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from groupshap.pruning.ranks import AdapterPair, pair_norms, prune_ranks
+from groupshap.diffusion.adapters import AdapterPair
+from groupshap.pruning.ranks import pair_norms, prune_ranks
 
 SHAPES = {"up.to_k": (12, 6), "up.to_q": (6, 6), "mid.to_v": (12, 20), "mid.to_out.0": (20, 20)}  # layer: in, out
 

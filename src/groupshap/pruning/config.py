@@ -13,7 +13,7 @@ Criterion: TypeAlias = Literal["magnitude", "taylor", "diff_pruning", "random"]
 
 
 class PruningConfig(BaseModel):
-    """Which channels of a U-Net are removed; unknown keys and impossible values are refused."""
+    """Which channels, or ranks of adapters, are removed; unknown keys and impossible values are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -22,7 +22,8 @@ class PruningConfig(BaseModel):
         ge=0,
         le=0.95,
         description="Share of the channels REMOVED from every coupled set of layers; 0 switches pruning off. Nominal: "
-        "group norms and attention heads must stay whole, so the share is rounded down, see PruningReport.",
+        "group norms and attention heads must stay whole, so the share is rounded down, see PruningReport. Family "
+        "text_lora: share of the adapters' numbers.",
     )
     criterion: Criterion = Field(
         default="magnitude",

@@ -12,59 +12,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
-from groupshap.pruning.config import RankPruningReport
+from groupshap.diffusion.adapters import AdapterPair
+from groupshap.diffusion.lora_unet import AdaptedUNet
+from groupshap.pruning.config import PruningConfig, RankPruningReport
+from groupshap.pruning.history import PruningHistory
 
-__all__ = ["AdapterPair", "PrunedRanks", "pair_norms", "prune_ranks"]
+__all__ = ["PrunedRanks", "pair_norms", "prune_adapters", "prune_ranks", "replay_ranks"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AdapterPair:
-    """The adapter of one linear layer.
-
-    Attributes:
-        down: A, (rank, in_features) float.
-        up: B, (out_features, rank) float.
-        alpha: Scale; the layer adds ``alpha / rank * up @ down`` to its weight.
-    """
-
-    down: Tensor
-    up: Tensor
-    alpha: float
-
-    def __post_init__(self) -> None:
-        if self.down.ndim != 2 or self.up.ndim != 2 or self.down.shape[0] != self.up.shape[1] or not self.rank:
-            raise ValueError(
-                f"Expected `down` (rank, in) and `up` (out, rank) of one rank >= 1, got {tuple(self.down.shape)} and "
-                f"{tuple(self.up.shape)}."
-            )
-
-    @property
-    def rank(self) -> int:
-        """Number of rank-one pairs."""
-        return self.down.shape[0]
-
-    @property
-    def n_per_rank(self) -> int:
-        """Numbers that one rank-one pair costs: in + out."""
-        return self.down.shape[1] + self.up.shape[0]
-
-    @property
-    def n_parameters(self) -> int:
-        """Numbers in both halves."""
-        return self.rank * self.n_per_rank
-
-    def keep(self, pairs: list[int]) -> AdapterPair:
-        """These rank-one pairs alone, each scaled as before: ``alpha`` follows the rank."""
-        index = torch.tensor(pairs, device=self.down.device)
-        alpha = self.alpha * len(pairs) / self.rank
-        return AdapterPair(self.down.index_select(0, index), self.up.index_select(1, index), alpha)
 
 
 @dataclass(frozen=True)
@@ -88,6 +49,68 @@ class PrunedRanks:
     def alphas(self) -> dict[str, float]:
         """Layer to scale: peft's ``alpha_pattern``."""
         return {layer: pair.alpha for layer, pair in self.adapters.items()}
+
+
+class LayerRank(BaseModel):
+    """The rank of one layer's adapter after pruning: the entry of a history."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    layer: str = Field(description="Dotted name within the U-Net.")
+    rank: int = Field(ge=1)
+    alpha: float = Field(description="Scale; what the remaining pairs add is divided by the rank and multiplied by it.")
+
+
+def prune_adapters(model: AdaptedUNet, config: PruningConfig) -> tuple[AdaptedUNet, PruningHistory, RankPruningReport]:
+    """Prune the adapters of a U-Net, in place: its frozen base is too large to be copied.
+
+    Returns:
+        The same model, the history for :func:`replay_ranks` (empty for a share of 0), and the report.
+
+    Raises:
+        ValueError: another criterion than ``magnitude``; or see :func:`prune_ranks`.
+    """
+    if config.criterion != "magnitude":
+        raise ValueError(
+            f"Adapters are pruned by what they add: expected `pruning.criterion` magnitude, got {config.criterion}."
+        )
+    pruned = prune_ranks(model.adapters, config.fraction_removed)
+    logger.info(
+        "Pruned %d of %d rank-one pairs: parameters %d -> %d, ranks %d to %d",
+        pruned.report.n_pairs_before - pruned.report.n_pairs_after,
+        pruned.report.n_pairs_before,
+        pruned.report.n_parameters_before,
+        pruned.report.n_parameters_after,
+        pruned.report.smallest_rank,
+        pruned.report.largest_rank,
+    )
+    if config.fraction_removed == 0:
+        return model, [], pruned.report
+    model.set_adapters(pruned.adapters)
+    ranks = [LayerRank(layer=layer, rank=pair.rank, alpha=pair.alpha) for layer, pair in pruned.adapters.items()]
+    return model, [entry.model_dump(mode="json") for entry in ranks], pruned.report
+
+
+def replay_ranks(model: AdaptedUNet, history: PruningHistory) -> AdaptedUNet:
+    """Give fresh adapters the ranks of pruned ones, in place; of each, the first pairs stay.
+
+    Raises:
+        ValueError: the history is damaged or belongs to another U-Net or rank.
+    """
+    entries = {entry.layer: entry for entry in TypeAdapter(list[LayerRank]).validate_python(history)}
+    if not entries:
+        return model
+    own = model.adapters
+    wrong = sorted(entries.keys() ^ own.keys())
+    wrong += [layer for layer in entries.keys() & own.keys() if entries[layer].rank > own[layer].rank]
+    if wrong:
+        raise ValueError(
+            f"The pruned ranks do not fit this U-Net's adapters: {', '.join(wrong[:5])} ({len(wrong)} in all) are "
+            "missing, unknown or of a smaller rank. Expected the base and `adapter_rank` with which it was made."
+        )
+    kept = {layer: pair.keep(list(range(entries[layer].rank))) for layer, pair in own.items()}
+    model.set_adapters({layer: replace(pair, alpha=entries[layer].alpha) for layer, pair in kept.items()})
+    return model
 
 
 def pair_norms(adapter: AdapterPair) -> Tensor:
