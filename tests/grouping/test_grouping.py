@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groupshap.grouping.assemble import group_images
+from groupshap.grouping.assemble import group_images, images_of_others
 from groupshap.grouping.checks import DataProblems
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.grouping.contact_sheet import draw_contact_sheet
@@ -27,7 +27,9 @@ def source_data(n_per_contributor=(6, 4, 5), n_labels=3, names=("ann", "bob", "c
             "label": [f"label {row % n_labels}" for row in range(n)],
         }
     )
-    credits_table = pd.DataFrame({"contributor": names, "licence": ["CC0", "MIT", "MIT"][: len(names)], "credit": ""})
+    credits_table = pd.DataFrame(
+        {"contributor": names, "licence": (["CC0"] + ["MIT"] * len(names))[: len(names)], "credit": ""}
+    )
     images = np.random.default_rng(0).integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
     return SourceData(images, table, credits_table, label_column="label")
 
@@ -119,6 +121,23 @@ def test_players_are_numbered_by_name_and_images_by_row():
     assert result.contributors["licence"].to_list() == ["MIT", "MIT", "CC0"]
     assert result.image_table["image_id"].to_list() == list(range(15))
     assert result.image_table["player"].to_list() == [2] * 6 + [1] * 4 + [0] * 5
+
+
+def test_others_are_everybody_whom_a_draw_did_not_take_and_nobody_who_withdrew():
+    names = tuple("abcdefg")
+    data = source_data((2,) * 7, names=names)
+    settings = {"max_contributors": 3, "leave_out": ("a",), "n_images_per_contributor": 1}
+    drawn = set(grouped(data, **settings).contributors["contributor"])
+    assert len(drawn) == 3
+    assert drawn == set(grouped(data, **settings).contributors["contributor"])
+    assert any(drawn != set(grouped(data, seed=seed, **settings).contributors["contributor"]) for seed in (1, 2, 3))
+    config = DataGroupingConfig(image_size=8, **settings)
+    others = images_of_others(data, config, drawn)
+    assert set(others.contributors["contributor"]) == set(names) - drawn - {"a"}
+    assert len(others.images) == 2 * 3, "caps are the run's"
+    by_split = DataGroupingConfig(image_size=8, split={"by": "shards"})
+    with pytest.raises(DataProblems, match=r"split.by=none"):
+        images_of_others(data, by_split, drawn)
 
 
 def test_caps_and_minimum_are_applied_and_recorded():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from groupshap.grouping.defects import plant_defects
 from groupshap.grouping.split import split_into_contributors
 from groupshap.seeds import generator_for
 
-__all__ = ["group_images"]
+__all__ = ["group_images", "images_of_others"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def group_images(source_data: SourceData, config: DataGroupingConfig) -> Grouped
     table, images = table.iloc[rows].reset_index(drop=True), source_data.images[rows]
     kept, left_out = _without_small(table["contributor"], config)
     table, images = table.iloc[kept].reset_index(drop=True), images[kept]
+    rows = _drawn(table["contributor"], config)
+    table, images = table.iloc[rows].reset_index(drop=True), images[rows]
     rows = _capped(table["contributor"], config)
     table, images = table.iloc[rows].reset_index(drop=True), images[rows]
     images, table = plant_defects(images, table.assign(defect=""), label_column, config)
@@ -118,6 +121,37 @@ def _without_small(contributors: pd.Series, config: DataGroupingConfig) -> tuple
         )  # fmt: skip
     left_out = pd.DataFrame({"contributor": small.index.astype(object), "n_images": small.to_numpy()})
     return np.flatnonzero(~contributors.isin(small.index)), left_out
+
+
+def _drawn(contributors: pd.Series, config: DataGroupingConfig) -> np.ndarray:
+    """Rows that stay when there are at most ``max_contributors``."""
+    names = sorted(set(contributors))
+    if config.max_contributors is None or len(names) <= config.max_contributors:
+        return np.arange(len(contributors))
+    drawn = generator_for(config.seed, "contributors").choice(names, size=config.max_contributors, replace=False)
+    logger.info("%d of %d contributors drawn, see `data_grouping.max_contributors`.", len(drawn), len(names))
+    return np.flatnonzero(contributors.isin(drawn))
+
+
+def images_of_others(
+    source_data: SourceData, config: DataGroupingConfig, contributors: Collection[str]
+) -> GroupedImages:
+    """What everybody but the contributors of a run contributed to its source: images of which it knows nothing.
+
+    Args:
+        source_data: As :func:`group_images` gets it.
+        config: Of the run; its selection of contributors, caps and defects do not count here.
+        contributors: Of the run.
+
+    Raises:
+        DataProblems: fewer than two others, or contributors that a split made: they share all images of the source.
+    """
+    if config.split.by != "none":
+        todo = "Use a source with contributors of its own, and data_grouping.split.by=none."
+        raise DataProblems([Problem("data_grouping.split", "contributors of the source itself", "a split", todo)])
+    every = {"min_images_per_contributor": 1, "max_contributors": None, "n_images_per_contributor": None, "defects": ()}
+    others = {"leave_out": (*config.leave_out, *contributors)}
+    return group_images(source_data, config.model_copy(update=every | others))
 
 
 def _capped(contributors: pd.Series, config: DataGroupingConfig) -> np.ndarray:

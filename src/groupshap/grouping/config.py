@@ -171,9 +171,12 @@ class DataGroupingConfig(_Frozen):
     min_images_per_contributor: int = Field(
         default=1, ge=1, le=1_000_000, description="Contributors with fewer images are left out, and listed as such."
     )
-    only: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
-        default=(),
-        description="The contributors that are used, if not all; a list, or one string with ';' between the names.",
+    max_contributors: int | None = Field(
+        default=None,
+        ge=2,
+        le=10_000,
+        description="At most so many contributors, drawn at random with `seed` from those with enough images. Pipeline "
+        "`foundation` trains on what all others contributed. None: all.",
     )
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(),
