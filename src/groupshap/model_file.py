@@ -21,10 +21,12 @@ from groupshap.diffusion.config import ModelConfig
 from groupshap.diffusion.frozen import FrozenParts, find_frozen
 from groupshap.errors import UserError
 from groupshap.pruning.channels import replay_history
+from groupshap.pruning.ranks import replay_ranks
 
 __all__ = ["ModelDescription", "ModelFileError", "load_model", "read_description", "save_model"]
 
 _KEY = "groupshap_model"
+_REPLAY = {"channels": replay_history, "ranks": replay_ranks}
 
 
 class ModelFileError(UserError, RuntimeError):
@@ -38,7 +40,8 @@ class ModelDescription:
     Attributes:
         config: Family, network and noise process.
         image_shape: (channels, height, width).
-        pruning_history: What was removed from each layer, see ``pruning.history``; empty for an unpruned model.
+        pruning_history: What was removed from each layer, see ``pruning.history``, or the ranks that each adapter has
+            kept, see ``pruning.ranks``; empty for an unpruned model.
         frozen: Networks beside the denoiser that are never trained; None: none.
     """
 
@@ -53,7 +56,8 @@ class ModelDescription:
 
     def initialise(self, seed: int) -> nn.Module:
         """The architecture with random weights; of a pruned one, what pruning leaves of a random initialisation."""
-        return replay_history(self.family().initialise(seed), self.pruning_history)
+        family = self.family()
+        return _REPLAY[family.pruned_by](family.initialise(seed), self.pruning_history)
 
 
 def save_model(path: Path, model: nn.Module, description: ModelDescription) -> None:

@@ -33,7 +33,7 @@ __all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_parameters", "
 KNOWN = (
     "root_seed", "device", "engine", "data_grouping", "base_training", "pruning", "subset_finetune", "property_eval",
     "shapley_estimation", "reporting", "correction", "baselines", "validation", "counterfactuals", "ablation",
-    "withdrawal", "plan",
+    "withdrawal", "foundation",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ _LATER: dict[str, Any] = {
     **{"ema_step_offset": 0, "guidance_scale": 1.0},
     **{"timesteps": "stratified", "timestep_spacing": "trailing"},
     **{"latent_scale": None, "clip_sample": None, "unet": None},
-    **{"channels_last": False, "compile": False},
+    **{"adapter_rank": 8, "base_dtype": "float32"},
 }
 """Settings that came after the first results, and their defaults, which change nothing."""
 _ABSENT = object()

@@ -14,7 +14,7 @@ from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import AUTOENCODER_WEIGHTS, BaseTrainingConfig
 
-__all__ = ["is_plain", "make_start"]
+__all__ = ["is_plain", "make_start", "train_autoencoder"]
 
 _LEAST_BYTES = 100 * 2**20  # the size of the model is not known before it is built
 
@@ -38,7 +38,8 @@ def make_start(campaign: Campaign, store: Store, registry: Path, config: BaseTra
     """
     from groupshap.tasks.start import StartJob, start_task  # noqa: PLC0415 - imports torch
 
-    pipeline = read_pipeline(resolve_folder(config.pretrained)) if config.pretrained else None
+    is_unconditional = config.pretrained and config.model.family != "text_lora"
+    pipeline = read_pipeline(resolve_folder(config.pretrained)) if is_unconditional else None
     model = pipeline.model_config(config.model.latent_scale) if pipeline else config.model
     if pipeline:
         _, *shape = load_pack(campaign.images.path).images.shape
@@ -65,6 +66,9 @@ def _frozen_parts(
     campaign: Campaign, store: Store, pipeline: PipelineFolder | None, model: ModelConfig, config: BaseTrainingConfig
 ) -> FrozenParts | None:
     """The frozen networks beside the denoiser: of the pipeline, given, or trained here; None: there are none."""
+    encodings = store.root / "encoded"
+    if model.family == "text_lora" and config.pretrained:
+        return FrozenParts.of(resolve_folder(config.pretrained), encodings=encodings)
     if model.family != "latent":
         return None
     if pipeline is not None and pipeline.autoencoder is not None:
@@ -72,11 +76,13 @@ def _frozen_parts(
     elif config.autoencoder.pretrained is not None:
         folder = autoencoder_in(resolve_folder(config.autoencoder.pretrained)).path
     else:
-        folder = _train_autoencoder(campaign, store, config.autoencoder, config)
-    return FrozenParts.of(folder, encodings=store.root / "encoded")
+        folder = train_autoencoder(campaign, store, config.autoencoder, config.n_threads, config.checkpoint_every_n_steps)
+    return FrozenParts.of(folder, encodings=encodings)
 
 
-def _train_autoencoder(campaign: Campaign, store: Store, config: AutoencoderConfig, base: BaseTrainingConfig) -> Path:
+def train_autoencoder(
+    campaign: Campaign, store: Store, config: AutoencoderConfig, n_threads: int, checkpoint_every_n_steps: int
+) -> Path:
     """Folder of a small autoencoder trained on everybody's images, or found in the store."""
     from groupshap.tasks.autoencoder import AutoencoderJob, autoencoder_task  # noqa: PLC0415 - imports torch
 
@@ -84,7 +90,7 @@ def _train_autoencoder(campaign: Campaign, store: Store, config: AutoencoderConf
     del settings["pretrained"], settings["train"]
     recipe = campaign.recipe(
         "autoencoder",
-        base.n_threads,
+        n_threads,
         images_sha256=campaign.images.sha256,
         autoencoder=settings,
         train=plain(config.train),
@@ -96,7 +102,7 @@ def _train_autoencoder(campaign: Campaign, store: Store, config: AutoencoderConf
         config=config,
         seed=seed_for(campaign.root_seed, "autoencoder"),
         device=campaign.device,
-        checkpoint_every_n_steps=base.checkpoint_every_n_steps,
+        checkpoint_every_n_steps=checkpoint_every_n_steps,
     )
-    needed = {"n_threads": base.n_threads, "needed_bytes": _LEAST_BYTES, "name": AUTOENCODER_WEIGHTS}
+    needed = {"n_threads": n_threads, "needed_bytes": _LEAST_BYTES, "name": AUTOENCODER_WEIGHTS}
     return run_single(autoencoder_task, job, run, "autoencoder", **needed).path.parent

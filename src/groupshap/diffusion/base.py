@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from diffusers import DDPMScheduler
@@ -56,6 +56,8 @@ class Family(Protocol):
 
     noise: DDPMScheduler
     """The noise process; diffusers' own, so that every diffusers solver can sample from it."""
+    pruned_by: Literal["channels", "ranks"]
+    """What pruning takes from a model: channels of its layers, or ranks of its adapters."""
 
     @property
     def sample_shape(self) -> ImageShape:
@@ -120,6 +122,10 @@ def family_of(config: ModelConfig, image_shape: ImageShape, frozen: FrozenParts 
         ValueError: the images do not fit the architecture.
     """
     # Imported here: they import this module, and each only its own networks.
+    if config.family == "text_lora":
+        from groupshap.diffusion.text_lora import TextLora  # noqa: PLC0415
+
+        return TextLora(config, image_shape, frozen)
     if config.family == "latent":
         from groupshap.diffusion.latent import LatentDiffusion  # noqa: PLC0415
 

@@ -16,17 +16,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-_ADDED = ("latent_scale", "clip_sample", "unet")
+_ADDED = ("latent_scale", "clip_sample", "unet", "adapter_rank", "base_dtype")
 """Fields of ModelConfig that its first version did not have."""
 
 
 class ModelConfig(_Frozen):
     """Architecture and noise process of one family; with the image shape it rebuilds the network."""
 
-    family: Literal["ddpm", "latent"] = Field(
+    family: Literal["ddpm", "latent", "text_lora"] = Field(
         default="ddpm",
         description="ddpm: a UNet2DModel on pixels; latent: one on the latents of a frozen autoencoder, see "
-        "`base_training.autoencoder` (Rombach et al. 2022).",
+        "`base_training.autoencoder` (Rombach et al. 2022); text_lora: adapters on a frozen text-to-image model, whose "
+        "folder `base_training.pretrained` names; only `adapter_rank` and `base_dtype` count then.",
     )
     block_out_channels: tuple[int, ...] = Field(
         default=(32, 64), min_length=1, max_length=8, description="Channels per level; each level halves the side."
@@ -58,6 +59,12 @@ class ModelConfig(_Frozen):
         default=None,
         description="Exact diffusers config of the U-Net, taken over from `base_training.pretrained`; None: built from "
         "the settings above.",
+    )
+    adapter_rank: int = Field(default=8, ge=1, le=4096, description="text_lora: rank of every adapter.")
+    base_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="text_lora: numbers of the frozen U-Net; the adapters stay float32. The short ones are for cuda; "
+        "float16 can underflow in training, because gradients are not scaled.",
     )
 
     @model_validator(mode="after")
@@ -99,7 +106,7 @@ class ModelConfig(_Frozen):
     @property
     def takes_prompts(self) -> bool:
         """Whether images are generated for prompts; other families refuse prompts and guidance."""
-        return False
+        return self.family == "text_lora"
 
     @property
     def side_multiple(self) -> int:

@@ -26,6 +26,8 @@ class UNetDenoiser:
         ValueError: the samples do not fit the architecture.
     """
 
+    pruned_by = "channels"
+
     def __init__(self, config: ModelConfig, sample_shape: ImageShape, clips_sample: bool) -> None:
         _check_shape(config, sample_shape)
         self.config = config

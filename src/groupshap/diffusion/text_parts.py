@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from groupshap.errors import UserError
 
-__all__ = ["MissingTransformersError", "PromptEncoder", "TextPartsError", "check_text_parts", "read_noise", "read_unet"]
+__all__ = [
+    "MissingTransformersError",
+    "TextEncoder",
+    "TextPartsError",
+    "Tokens",
+    "check_text_parts",
+    "n_halvings",
+    "read_noise",
+    "read_unet",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +66,8 @@ def check_text_parts(folder: Path) -> None:
     if problems:
         raise TextPartsError(
             f"{folder} is no text-to-image pipeline that can be used: {'; '.join(problems)}. Expected a folder as "
-            "`StableDiffusionPipeline.save_pretrained` writes it (safe_serialization=True), of Stable Diffusion 1.x, 2.x "
-            "or a model with the same parts."
+            "`StableDiffusionPipeline.save_pretrained` writes it (safe_serialization=True), of Stable Diffusion 1.x or "
+            "2.x or a model with the same parts."
         )
 
 
@@ -117,22 +126,48 @@ def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
     )
 
 
-class PromptEncoder:
-    """Prompts to token numbers, and those to embeddings; an embedding depends on its own prompt alone, bit for bit.
+def n_halvings(folder: Path) -> int:
+    """How often the U-Net halves the side of a latent."""
+    return len(json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))["block_out_channels"]) - 1
+
+
+class Tokens:
+    """Prompts to token numbers.
 
     Args:
         tokenizer: A CLIPTokenizer.
-        text_encoder: A CLIPTextModel, float32; frozen.
+        n_tokens: Length of every encoded prompt; start, end and padding included.
     """
 
-    def __init__(self, tokenizer: Any, text_encoder: nn.Module) -> None:
-        self._tokenizer = tokenizer
-        self._text_encoder = text_encoder.requires_grad_(False).eval()
-        self._n_tokens = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    def __init__(self, tokenizer: Any, n_tokens: int) -> None:
+        self._tokenizer, self._n_tokens = tokenizer, n_tokens
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """(n, n_tokens) int64; longer prompts are cut, with a WARNING."""
+        cut = [
+            prompt for prompt in dict.fromkeys(prompts) if len(self._tokenizer.tokenize(prompt)) > self._n_tokens - 2
+        ]
+        if cut:
+            logger.warning("%d prompts are cut to %d tokens, the first: %r", len(cut), self._n_tokens, cut[0])
+        found = self._tokenizer(list(prompts), padding="max_length", truncation=True, max_length=self._n_tokens)
+        return torch.tensor(found.input_ids, dtype=torch.int64).reshape(len(prompts), self._n_tokens)
+
+
+class TextEncoder:
+    """Token numbers to embeddings; an embedding depends on its own prompt alone, bit for bit.
+
+    Args:
+        tokens: Makes token numbers of prompts.
+        network: A CLIPTextModel, float32; frozen.
+    """
+
+    def __init__(self, tokens: Tokens, network: nn.Module) -> None:
+        self.tokens = tokens
+        self._network = network.requires_grad_(False).eval()
         self._embeddings: dict[tuple[int, ...], Tensor] = {}
 
     @classmethod
-    def read(cls, folder: Path) -> PromptEncoder:
+    def read(cls, folder: Path) -> TextEncoder:
         """From the folders ``tokenizer`` and ``text_encoder``.
 
         Raises:
@@ -147,22 +182,11 @@ class PromptEncoder:
             ) from error
         disable_progress_bar()  # workers read the parts again and again
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        encoder = CLIPTextModel.from_pretrained(
+        network = CLIPTextModel.from_pretrained(
             folder / "text_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
-        return cls(tokenizer, encoder)
-
-    def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """(n, n_tokens) int64, padded; longer prompts are cut, with a WARNING."""
-        cut = [prompt for prompt in dict.fromkeys(prompts) if self._n_own(prompt) > self._n_tokens - 2]
-        if cut:
-            logger.warning("%d prompts are cut to %d tokens, the first: %r", len(cut), self._n_tokens, cut[0])
-        found = self._tokenizer(list(prompts), padding="max_length", truncation=True, max_length=self._n_tokens)
-        return torch.tensor(found.input_ids, dtype=torch.int64).reshape(len(prompts), self._n_tokens)
-
-    def _n_own(self, prompt: str) -> int:
-        """Tokens of the prompt itself; a start and an end come to them."""
-        return len(self._tokenizer.tokenize(prompt))
+        n_tokens = min(tokenizer.model_max_length, network.config.max_position_embeddings)
+        return cls(Tokens(tokenizer, n_tokens), network)
 
     def embeddings(self, tokens: Tensor) -> Tensor:
         """(n, n_tokens) int64 to (n, n_tokens, width) float32 on the same device; each prompt is computed once."""
@@ -175,6 +199,6 @@ class PromptEncoder:
 
     def _embedding(self, row: tuple[int, ...], device: torch.device) -> Tensor:
         """(n_tokens, width) float32; alone in its batch, and usable in training wherever it is first asked for."""
-        encoder = self._text_encoder.to(device)
+        network = self._network.to(device)
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return encoder(torch.tensor([row], device=device)).last_hidden_state[0]
+            return network(torch.tensor([row], device=device)).last_hidden_state[0]

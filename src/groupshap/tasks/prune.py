@@ -18,6 +18,7 @@ from groupshap.diffusion.training import denoising_loss
 from groupshap.model_file import load_model, save_model
 from groupshap.pruning.channels import prune_channels
 from groupshap.pruning.config import PruningConfig
+from groupshap.pruning.ranks import prune_adapters
 from groupshap.seeds import seed_for
 from groupshap.store import Record, commit
 from groupshap.tasks.config import WEIGHTS
@@ -52,9 +53,13 @@ def prune_task(job: dict[str, Any]) -> Record:
     model, description = load_model(task.model)
     if description.pruning_history:
         raise ValueError(f"{task.model} is pruned already: expected a dense model.")
-    gradients = _gradient_step(task, description.family())
-    n_levels = description.config.n_noise_levels
-    pruned, history, report = prune_channels(model, task.pruning, gradients, n_timesteps=n_levels)
+    family = description.family()
+    if family.pruned_by == "ranks":
+        pruned, history, report = prune_adapters(model, task.pruning)
+    else:
+        n_levels = description.config.n_noise_levels
+        gradients = _gradient_step(task, family)
+        pruned, history, report = prune_channels(model, task.pruning, gradients, n_timesteps=n_levels)
     smaller = replace(description, pruning_history=history)
     record = {"report": asdict(report)}
     return commit(task.folder, record, {WEIGHTS: lambda file: save_model(file, pruned, smaller)})
