@@ -16,7 +16,16 @@ MAIN_JOB = (
     "property_eval",
     "shapley_estimation",
 )
-ON_REQUEST = ("foundation", "reporting", "correction", "baselines", "validation", "counterfactuals", "ablation", "withdrawal")
+ON_REQUEST = (
+    "foundation",
+    "reporting",
+    "correction",
+    "baselines",
+    "validation",
+    "counterfactuals",
+    "ablation",
+    "withdrawal",
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -76,7 +76,9 @@ def _frozen_parts(
     elif config.autoencoder.pretrained is not None:
         folder = autoencoder_in(resolve_folder(config.autoencoder.pretrained)).path
     else:
-        folder = train_autoencoder(campaign, store, config.autoencoder, config.n_threads, config.checkpoint_every_n_steps)
+        folder = train_autoencoder(
+            campaign, store, config.autoencoder, config.n_threads, config.checkpoint_every_n_steps
+        )
     return FrozenParts.of(folder, encodings=encodings)
 
 

@@ -14,20 +14,20 @@ def create_pipeline(**_: object) -> Pipeline:
     """Contributors → images of all others → a diffusers folder, foundation_report, foundation_samples."""
     settings = ["params:foundation", "params:property_eval", "params:root_seed", "params:device"]
     gathering = [
-            Node(
-                gather_images_of_others,
-                ["params:data_grouping", "data_cache", "contributors"],
-                "foundation_images@pack",
-                name="gather_images_of_others",
-            )
+        Node(
+            gather_images_of_others,
+            ["params:data_grouping", "data_cache", "contributors"],
+            "foundation_images@pack",
+            name="gather_images_of_others",
+        )
     ]
     making = [
-            Node(
-                make_foundation_model,
-                ["foundation_images@file", "foundation_store", "foundation_folder", *settings],
-                ["foundation_report", "foundation_samples"],
-                name="make_foundation_model",
-            ),
-        ]
+        Node(
+            make_foundation_model,
+            ["foundation_images@file", "foundation_store", "foundation_folder", *settings],
+            ["foundation_report", "foundation_samples"],
+            name="make_foundation_model",
+        ),
+    ]
     # Two groups: kedro refuses a group that reads its own output by another name.
     return group_of(gathering, "foundation_images") + group_of(making, "foundation")
