@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     measuring = PropertyEvalConfig(**parameters["property_eval"])
     problems = [_unknown(key) for key in parameters if key not in KNOWN]
     problems += [*_model_problem(data, base), *_sampler_problem(base, measuring), *_property_problem(measuring)]
-    problems += [*_prompt_problem(base, measuring), *_device_problem(parameters["device"])]
+    problems += [*_prompt_problem(base, measuring), *_adapter_problems(parameters, data, base)]
+    problems += _device_problem(parameters["device"])
     if problems:
         raise ParameterProblems(problems)
 
@@ -162,6 +164,8 @@ def _model_problem(data: DataGroupingConfig, base: BaseTrainingConfig) -> list[s
     """Images that do not fit the network; pretrained folders are read if they are here, a hub is not asked yet."""
     shape = (data.channels, data.image_size, data.image_size)
     try:
+        if base.model.family == "text_lora":
+            return _base_problem(base.pretrained)
         if base.pretrained is not None:
             folder = local_folder(base.pretrained)
             if folder is not None:
@@ -180,6 +184,16 @@ def _model_problem(data: DataGroupingConfig, base: BaseTrainingConfig) -> list[s
     return [] if fits else [_size_problem(data, base, downscale)]
 
 
+def _base_problem(pretrained: str | None) -> list[str]:
+    """What is wrong with the frozen base of ``text_lora``, if it is here already; pipeline ``foundation`` makes one."""
+    if pretrained is None or not Path(pretrained).is_dir():
+        return []
+    from groupshap.diffusion.text_parts import check_text_parts  # noqa: PLC0415 - imports torch
+
+    check_text_parts(Path(pretrained).absolute())
+    return []
+
+
 def _size_problem(data: DataGroupingConfig, base: BaseTrainingConfig, downscale: int) -> str:
     smaller = f" of latents, which are {downscale} times smaller," if downscale > 1 else ""
     return (
@@ -187,6 +201,24 @@ def _size_problem(data: DataGroupingConfig, base: BaseTrainingConfig, downscale:
         f"{base.model.side_multiple * downscale}, because the U-Net of `base_training.model` halves the side{smaller} "
         f"{len(base.model.block_out_channels) - 1} times."
     )
+
+
+def _adapter_problems(parameters: Mapping[str, Any], data: DataGroupingConfig, base: BaseTrainingConfig) -> list[str]:
+    """What family ``text_lora`` needs from the other stages."""
+    if base.model.family != "text_lora":
+        return []
+    criterion, recipe = parameters["pruning"].get("criterion"), parameters["subset_finetune"].get("recipe")
+    problems = {
+        "`base_training.pretrained` is not given: expected the folder of a text-to-image pipeline, because family "
+        "text_lora trains adapters on one; `kedro run --pipelines data_grouping,foundation` makes a small one in "
+        "data/06_models/foundation.": base.pretrained is None,
+        "`data_grouping.prompt` is not given: expected what each image shows, such as 'a picture by {contributor}', "
+        "because a text-to-image model learns from images with prompts.": not (data.prompt or data.prompt_column),
+        f"`pruning.criterion` is {criterion}: adapters are pruned by magnitude.": criterion not in (None, "magnitude"),
+        "`subset_finetune.recipe` is lora: family text_lora trains adapters already, use sparsified or dense.": recipe
+        == "lora",
+    }
+    return [problem for problem, is_there in problems.items() if is_there]
 
 
 def _sampler_problem(base: BaseTrainingConfig, measuring: PropertyEvalConfig) -> list[str]:
