@@ -29,7 +29,7 @@ STEPS = TrainConfig(n_steps=2, batch_size=4, learning_rate=1e-2)
 FOUNDATION = FoundationConfig(
     autoencoder=AutoencoderConfig(block_out_channels=(4, 8), norm_num_groups=4, latent_channels=2, train=STEPS),
     model=TextModelConfig(
-        n_merges=10, n_tokens=5, text_width=8, text_n_layers=1, text_n_heads=2, block_out_channels=(8, 8), n_heads=2,
+        n_merges=10, n_tokens=5, text_width=8, text_n_layers=1, text_n_heads=2, block_out_channels=(8,), n_heads=2,
         norm_num_groups=4,
     ),
     train=STEPS,
@@ -49,7 +49,7 @@ def campaign_of(file, seed):
 
 
 def whole_run(folder):
-    """sha256 of everything that is made; files of the empty, the grand and another coalition, twice; and what made them."""
+    """sha256 of everything that is made; files of the empty, the grand and another coalition, twice; their makers."""
     others, campaign = campaign_of(folder / "others.safetensors", 1), campaign_of(folder / "images.safetensors", 2)
     report, job = make_foundation(others, Store(folder / "foundation-store"), folder / "foundation", FOUNDATION)
     config = BaseTrainingConfig(

@@ -30,6 +30,8 @@ def group_images_of_contributors(
     grouped = group_images(SOURCES[config.source](config, cache), config)
     used = is_used(grouped.image_table)
     players = grouped.image_table["player"].to_numpy("int64")
-    pack = ImagePack(grouped.images, players, None if used.all() else used, prompts_of(grouped, config))
+    prompts = prompts_of(grouped, config)
+    pack = ImagePack(grouped.images, players, None if used.all() else used, prompts)
+    table = grouped.image_table if prompts is None else grouped.image_table.assign(prompt=prompts)
     sheet = draw_contact_sheet(pack.images, pack.players, grouped.contributors)
-    return pack, grouped.image_table, grouped.contributors, grouped.credits_text or "# Credits\n\nUnknown.\n", sheet
+    return pack, table, grouped.contributors, grouped.credits_text or "# Credits\n\nUnknown.\n", sheet
