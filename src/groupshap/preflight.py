@@ -6,7 +6,6 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -186,11 +185,12 @@ def _model_problem(data: DataGroupingConfig, base: BaseTrainingConfig) -> list[s
 
 def _base_problem(pretrained: str | None) -> list[str]:
     """What is wrong with the frozen base of ``text_lora``, if it is here already; pipeline ``foundation`` makes one."""
-    if pretrained is None or not Path(pretrained).is_dir():
+    folder = local_folder(pretrained) if pretrained else None
+    if folder is None:
         return []
     from groupshap.diffusion.text_parts import check_text_parts  # noqa: PLC0415 - imports torch
 
-    check_text_parts(Path(pretrained).absolute())
+    check_text_parts(folder)
     return []
 
 
