@@ -179,3 +179,14 @@ def test_everything_that_is_wrong_with_a_folder_is_said_at_once(folder, tmp_path
     edited(copy, "unet/config.json", addition_embed_type="text_time", cross_attention_dim=9)
     with pytest.raises(TextPartsError, match=r"width 9, `text_encoder` gives 8.*SDXL"):
         ModelDescription(CONFIG, SHAPE, frozen=FrozenParts.of(copy)).family()
+
+
+def test_a_base_in_half_precision_leaves_adapters_and_predictions_in_float32(images, description):
+    half = ModelDescription(CONFIG.model_copy(update={"base_dtype": "bfloat16"}), SHAPE, frozen=description.frozen)
+    family = half.family()
+    model = trained(family, images)
+    assert {parameter.dtype for parameter in family.trainable(model)} == {torch.float32}
+    assert {tensor.dtype for tensor in base_weights(model).values()} == {torch.bfloat16}
+    conditions = family.conditions_for(["cat"] * 16)
+    prediction = family.predict(model, torch.zeros(16, 4, 4, 4), torch.zeros(16, dtype=torch.int64), conditions)
+    assert prediction.dtype == torch.float32
