@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from kedro.framework.context import KedroContext
 
-__all__ = ["KNOWN", "ParameterProblems", "PreflightHooks", "check_parameters", "check_plan", "check_reference"]
+__all__ = [
+    "KNOWN",
+    "ParameterProblems",
+    "PreflightHooks",
+    "check_label_column",
+    "check_parameters",
+    "check_plan",
+    "check_prompts",
+]
 
 # A list, because `kedro run --pipelines x` imports only x; a test holds it against what all nodes read.
 KNOWN = (
@@ -85,7 +93,8 @@ class PreflightHooks:
             finetuning = SubsetFinetuneConfig(**parameters["subset_finetune"])
             check_plan(len(data), finetuning, EstimationConfig(**parameters["shapley_estimation"]))
         else:
-            check_reference(data, PropertyEvalConfig(**parameters["property_eval"]))
+            check_label_column(data.columns, PropertyEvalConfig(**parameters["property_eval"]))
+            check_prompts(data, PropertyEvalConfig(**parameters["property_eval"]))
 
 
 def _show(
@@ -151,6 +160,25 @@ def check_reference(image_table: pd.DataFrame, measuring: PropertyEvalConfig) ->
     problems = table_problems(resolve_properties(measuring.properties), image_table, n_in_folder)
     if problems:
         raise ParameterProblems(problems)
+
+
+def check_prompts(image_table: pd.DataFrame, measuring: PropertyEvalConfig) -> None:
+    """Refuse prompts that property ``prompt_fidelity`` has no real images of.
+
+    Raises:
+        ParameterProblems: the prompts there are.
+    """
+    if "prompt_fidelity" not in measuring.properties.names:
+        return
+    known = sorted(set(image_table["prompt"].astype(str))) if "prompt" in image_table else []
+    unknown = [prompt for prompt in measuring.prompts or [] if prompt not in known]
+    if unknown or not known:
+        raise ParameterProblems(
+            [
+                f"`property_eval.prompts` has {unknown}, of which there are no real images to compare with: property "
+                f"prompt_fidelity expects some of {known[:20]}, which `data_grouping.prompt` makes."
+            ]
+        )
 
 
 def _unknown(key: str) -> str:

@@ -64,7 +64,7 @@ def foundation_task(job: dict[str, Any]) -> Record:
     task = FoundationJob.model_validate(job)
     pack, device, family = cached_pack(task.images), resolve_device(task.device), _family(task)
     trained = train(
-        Denoising(family),
+        Denoising(family, task.config.train.timesteps),
         family.initialise(task.seed),
         family.encode(pack.images, pack.prompts, device=device),
         task.config.train,
