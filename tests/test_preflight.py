@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from kedro.config import OmegaConfigLoader
 
-from groupshap.preflight import ParameterProblems, check_parameters
+from groupshap.preflight import ParameterProblems, check_parameters, check_prompts
 from groupshap.settings import CONFIG_LOADER_ARGS
+from groupshap.tasks.config import PropertyEvalConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 ENVIRONMENTS = sorted(path.parent.name for path in CONF.glob("*/parameters*.yml"))
@@ -60,3 +62,18 @@ def test_a_pretrained_pipeline_that_is_here_is_read_first(tmp_path):
 def test_prompts_are_for_families_that_take_them():
     assert "families with prompts" in problems(property_eval__prompts=["a face"])[0]
     assert "families with prompts" in problems(property_eval__sampler__guidance_scale=7.5)[0]
+
+
+def test_adapters_need_a_base_prompts_and_magnitudes(tmp_path):
+    text = "rehearse_text_lora"
+    wrong = {"data_grouping__prompt": None, "base_training__pretrained": None, "pruning__criterion": "taylor"}
+    found = problems(text, **wrong, subset_finetune__recipe="lora", property_eval__prompts=None)
+    assert [problem.split("`")[1] for problem in found] == [
+        "property_eval.prompts", "base_training.pretrained", "data_grouping.prompt", "pruning.criterion",
+        "subset_finetune.recipe",
+    ]  # fmt: skip
+    (problem,) = problems(text, base_training__pretrained=str(tmp_path))
+    assert "is no text-to-image pipeline that can be used: `unet/config.json` is missing" in problem
+    measuring = PropertyEvalConfig(**parameters(text)["property_eval"])
+    with pytest.raises(ParameterProblems, match=r"has \['objects emoji'.*expects some of \['people-body emoji'\]"):
+        check_prompts(pd.DataFrame({"prompt": ["people-body emoji"]}), measuring)
