@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +237,9 @@ def _adapter_problems(parameters: Mapping[str, Any], data: DataGroupingConfig, b
     if base.model.family != "text_lora":
         return []
     criterion, recipe = parameters["pruning"].get("criterion"), parameters["subset_finetune"].get("recipe")
+    missing = [name for name in ("peft", "transformers") if find_spec(name) is None]
     problems = {
+        f"family text_lora needs {' and '.join(missing)}: pip install 'groupshap[text]'.": bool(missing),
         "`base_training.pretrained` is not given: expected the folder of a text-to-image pipeline, because family "
         "text_lora trains adapters on one; `kedro run --pipelines data_grouping,foundation` makes a small one in "
         "data/06_models/foundation.": base.pretrained is None,

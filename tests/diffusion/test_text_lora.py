@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 import torch
 from tiny_text import save_tiny_pipeline
 
+from groupshap.diffusion.adapters import MissingPeftError
 from groupshap.diffusion.config import ModelConfig, SamplerConfig, TrainConfig
 from groupshap.diffusion.frozen import FrozenParts, FrozenPartsError, register_frozen
 from groupshap.diffusion.sampler import sample_all
-from groupshap.diffusion.text_parts import TextPartsError
+from groupshap.diffusion.text_parts import MissingTransformersError, TextEncoder, TextPartsError
 from groupshap.diffusion.text_to_image import ImageSizeError, MissingPromptsError
 from groupshap.diffusion.training import Denoising, train
 from groupshap.model_file import ModelDescription, ModelFileError, load_model, save_model
@@ -190,3 +192,12 @@ def test_a_base_in_half_precision_leaves_adapters_and_predictions_in_float32(ima
     conditions = family.conditions_for(["cat"] * 16)
     prediction = family.predict(model, torch.zeros(16, 4, 4, 4), torch.zeros(16, dtype=torch.int64), conditions)
     assert prediction.dtype == torch.float32
+
+
+def test_a_missing_extra_is_named(family, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingPeftError, match=r"groupshap\[text\]"):
+        family.initialise(0)
+    monkeypatch.setattr("groupshap.diffusion.text_parts.find_spec", lambda name: None)
+    with pytest.raises(MissingTransformersError, match=r"groupshap\[text\]"):
+        TextEncoder.read(folder)

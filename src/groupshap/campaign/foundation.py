@@ -38,7 +38,13 @@ def make_foundation(
 
     Returns:
         The report (sha256 of the folder, numbers of the training), and the job that made it.
+
+    Raises:
+        MissingTransformersError: the extra ``text`` is not installed.
     """
+    from groupshap.diffusion.text_parts import require_transformers  # noqa: PLC0415 - imports torch
+
+    require_transformers()
     from groupshap.tasks.foundation import FoundationJob, foundation_task, write_foundation  # noqa: PLC0415 - torch
 
     training = (config.autoencoder, config.n_threads, config.checkpoint_every_n_steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "n_halvings",
     "read_noise",
     "read_unet",
+    "require_transformers",
 ]
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,16 @@ class TextPartsError(UserError, ValueError):
 
 class MissingTransformersError(UserError, ImportError):
     """The package transformers is not installed."""
+
+
+def require_transformers() -> None:
+    """Say which extra is missing.
+
+    Raises:
+        MissingTransformersError: it is not installed.
+    """
+    if find_spec("transformers") is None:
+        raise MissingTransformersError('Text-to-image models need transformers: pip install "groupshap[text]"')
 
 
 def check_text_parts(folder: Path) -> None:
@@ -173,13 +185,10 @@ class TextEncoder:
         Raises:
             MissingTransformersError: the extra ``text`` is not installed.
         """
-        try:
-            from transformers import CLIPTextModel, CLIPTokenizer  # noqa: PLC0415 - heavy, an extra
-            from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
-        except ImportError as error:
-            raise MissingTransformersError(
-                'Text-to-image families need transformers: pip install "groupshap[text]"'
-            ) from error
+        require_transformers()
+        from transformers import CLIPTextModel, CLIPTokenizer  # noqa: PLC0415 - heavy, an extra
+        from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
         disable_progress_bar()  # workers read the parts again and again
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         network = CLIPTextModel.from_pretrained(
