@@ -18,13 +18,7 @@ MAIN_JOB = (
 )
 ON_REQUEST = (
     "foundation",
-    "reporting",
-    "correction",
-    "baselines",
-    "validation",
-    "counterfactuals",
-    "ablation",
-    "withdrawal",
+    *("plan", "reporting", "correction", "baselines", "validation", "counterfactuals", "ablation", "withdrawal"),
 )
 
 

@@ -32,17 +32,17 @@ __all__ = [
     "KNOWN",
     "ParameterProblems",
     "PreflightHooks",
-    "check_label_column",
     "check_parameters",
     "check_plan",
     "check_prompts",
+    "check_reference",
 ]
 
 # A list, because `kedro run --pipelines x` imports only x; a test holds it against what all nodes read.
 KNOWN = (
     "root_seed", "device", "engine", "data_grouping", "base_training", "pruning", "subset_finetune", "property_eval",
     "shapley_estimation", "reporting", "correction", "baselines", "validation", "counterfactuals", "ablation",
-    "withdrawal", "foundation",
+    "withdrawal", "plan", "foundation",
 )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ class PreflightHooks:
             finetuning = SubsetFinetuneConfig(**parameters["subset_finetune"])
             check_plan(len(data), finetuning, EstimationConfig(**parameters["shapley_estimation"]))
         else:
-            check_label_column(data.columns, PropertyEvalConfig(**parameters["property_eval"]))
+            check_reference(data, PropertyEvalConfig(**parameters["property_eval"]))
             check_prompts(data, PropertyEvalConfig(**parameters["property_eval"]))
 
 

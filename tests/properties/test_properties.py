@@ -276,6 +276,7 @@ def test_a_property_that_was_not_fitted_says_so(noise):
 
 def test_same_images_same_bits_in_driver_and_worker(digits, caplog, tmp_path):
     images, table = digits
+    table = table.assign(prompt=np.where(table["digit"].astype(int) < 5, "small", "large"))
     offline = [name for name, made in PROPERTIES.items() if made.extractor in (None, "efficientnet")]
     names = [*offline, "share_of_7"]
     chosen = config(names, n_clusters=3, n_frechet_components=8, group_label_column="digit")
@@ -286,8 +287,9 @@ def test_same_images_same_bits_in_driver_and_worker(digits, caplog, tmp_path):
     assert "share_of_7: labels of column 'digit'" in caplog.text
     save_arrays(state, (file := tmp_path / "state.safetensors"))
     restore_properties(worker, load_arrays(file))
-    values = measure(worker, images[100:150])
-    assert values == measure(driver, images[100:150].copy()), "also of the arrays that a fit left transposed"
+    prompts = table["prompt"][100:150].tolist()
+    values = measure(worker, images[100:150], prompts)
+    assert values == measure(driver, images[100:150].copy(), prompts), "also of the arrays that a fit left transposed"
     assert list(values) == names
 
 

@@ -26,6 +26,7 @@ _LATER: dict[str, Any] = {
     **{"timesteps": "stratified", "timestep_spacing": "trailing"},
     **{"latent_scale": None, "clip_sample": None, "unet": None},
     **{"adapter_rank": 8, "base_dtype": "float32"},
+    **{"channels_last": False, "compile": False},
 }
 """Settings that came after the first results, and their defaults, which change nothing."""
 _ABSENT = object()

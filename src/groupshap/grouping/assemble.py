@@ -150,6 +150,7 @@ def images_of_others(
         todo = "Use a source with contributors of its own, and data_grouping.split.by=none."
         raise DataProblems([Problem("data_grouping.split", "contributors of the source itself", "a split", todo)])
     every = {"min_images_per_contributor": 1, "max_contributors": None, "n_images_per_contributor": None, "defects": ()}
+    every |= {"only": ()}
     others = {"leave_out": (*config.leave_out, *contributors)}
     return group_images(source_data, config.model_copy(update=every | others))
 

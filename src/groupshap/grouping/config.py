@@ -178,6 +178,10 @@ class DataGroupingConfig(_Frozen):
         description="At most so many contributors, drawn at random with `seed` from those with enough images. Pipeline "
         "`foundation` trains on what all others contributed. None: all.",
     )
+    only: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(),
+        description="The contributors that are used, if not all; a list, or one string with ';' between the names.",
+    )
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(),
         description="Contributors whose images are not used, for example because they withdrew consent; a list, or one "

@@ -58,15 +58,6 @@ logger = logging.getLogger(__name__)
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 """What a property learnt from the reference images: plain arrays, so that they fit into a safetensors file."""
 
-PROPERTIES = {
-    "frechet_efficientnet": "groupshap.properties.frechet:FrechetDistance",
-    "inception_efficientnet": "groupshap.properties.inception_score:InceptionScore",
-    "diversity_entropy": "groupshap.properties.diversity:DiversityEntropy",
-    "colourfulness": "groupshap.properties.colourfulness:Colourfulness",
-    "prompt_fidelity": "groupshap.properties.prompt_fidelity:PromptFidelity",
-}
-"""Built-in property to its class; imported only when used."""
-
 ENTRY_POINT_GROUP = "groupshap.properties"
 
 _NAME = re.compile(r"[a-z0-9_]+")
@@ -347,14 +338,14 @@ def measure(
         prompts: What each image was generated for; None: nothing was.
 
     Raises:
-        PropertyError: no prompts for a property that needs them, or a value is not a finite real number; the message
+        PropertyError: too few images or no prompts for a property, or a value is not a finite real number; the message
             names the property.
         ValueError: images of another kind.
     """
     _check(images)
-    without = [built.name for built in properties if getattr(built, "needs_prompts", False)]
-    if without and prompts is None:
-        raise PropertyError(f"properties {', '.join(without)} need prompts, which only text-to-image models have.")
+    problems = count_problems(properties, len(images), has_prompts=prompts is not None)
+    if problems:
+        raise PropertyError("; ".join(problems) + ".")
     return {built.name: _value(built, _read_only(images), prompts) for built in properties}
 
 

@@ -59,6 +59,7 @@ PROPERTIES: dict[str, BuiltIn] = {
     "parity_gap": BuiltIn(f"{_MODULE}.groups:ParityGap"),
     "aesthetic_clip": BuiltIn(f"{_MODULE}.aesthetic:Aesthetic", "clip"),
     "aesthetic_quantile_clip": BuiltIn(f"{_MODULE}.aesthetic:AestheticQuantile", "clip"),
+    "prompt_fidelity": BuiltIn(f"{_MODULE}.prompt_fidelity:PromptFidelity", "efficientnet"),
     "prompt_score_clip": BuiltIn(f"{_MODULE}.prompt_score:PromptScore", "clip"),
     **{name: BuiltIn(f"{_MODULE}.{cls}", "inception") for name, cls in _OF_THE_LITERATURE.items()},
     "inception_torchvision": BuiltIn(f"{_MODULE}.inception_score:InceptionScore", "torchvision"),

@@ -23,7 +23,7 @@ from groupshap.properties.features import FeatureExtractor
 if TYPE_CHECKING:
     import pandas as pd
 
-    from groupshap.properties.config import PropertiesConfig
+    from groupshap.properties.request import Request
 
 __all__ = ["PROMPT_COLUMN", "PromptFidelity", "share_at_own_prompt"]
 
@@ -51,13 +51,13 @@ class PromptFidelity:
     higher_is_better = True
     needs_prompts = True
 
-    def __init__(self, extractor: FeatureExtractor | None = None) -> None:
-        self.extractor = extractor or FeatureExtractor()
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        self.extractor = extractor
 
     @classmethod
-    def from_config(cls, config: PropertiesConfig, extractor: FeatureExtractor) -> Self:
-        """Build on the extractor that all properties share."""
-        return cls(extractor)
+    def from_request(cls, request: Request) -> Self:
+        """Build on the extractor that all properties on these features share."""
+        return cls(request.extractor)
 
     def fit(self, images: ImageArray, image_table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
         """Learn what real images of each prompt look like from images, uint8 NCHW, and their table.

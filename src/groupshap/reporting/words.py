@@ -43,6 +43,39 @@ _PROPERTIES = {
         "Prompt fidelity",
         "How often a generated image looks more like real images of its own prompt than like those of any other.",
     ),
+    "colourfulness_quantile": (
+        "Colourfulness of the best",
+        "What the most colourful of the generated images reach: how far their colours are from grey and each other.",
+    ),
+    "fid": ("Distance to the originals (FID)", "The Fréchet Inception Distance of the literature to the originals."),
+    "kid": ("Distance to the originals (KID)", "The Kernel Inception Distance of the literature to the originals."),
+    "inception_score": ("Distinct and varied images", "The Inception Score of the literature, in one split."),
+    "inception_torchvision": (
+        "Distinct and varied images",
+        "The Inception Score with torchvision's weights: not comparable with published ones.",
+    ),
+    "aesthetic_clip": ("Aesthetic score", "How beautiful people would call the generated images, as a model guesses."),
+    "aesthetic_quantile_clip": (
+        "Aesthetic score of the best",
+        "How beautiful people would call the best of the generated images, as a model guesses.",
+    ),
+    "prompt_score_clip": ("Match with the prompts", "How well the generated images show what their prompts say."),
+    "parity_gap": (
+        "Gap to the wanted shares",
+        "The part of the generated images that would have to be of another group for the groups' shares to be the "
+        "wanted ones; groups are recognised by a classifier, which makes mistakes.",
+    ),
+}
+
+_ON_FEATURES = {
+    "frechet": ("Distance to the originals", "How far the generated images, taken together, lie from the originals"),
+    "kernel_distance": ("Distance to the originals", "How well generated images can be told apart from the originals"),
+    "precision": ("Precision", "The share of generated images that look like some of the originals"),
+    "recall": ("Recall", "The share of originals that some of the generated images look like"),
+    "density": ("Density", "Among how many originals a generated image lies"),
+    "coverage": ("Coverage", "The share of originals that have a generated image nearby"),
+    "vendi": ("Diversity", "How many really different images the generated ones amount to"),
+    "cluster_entropy": ("Diversity", "How evenly the generated images fall into clusters of the originals, in bits"),
 }
 
 POLICIES = {
