@@ -86,6 +86,7 @@ class Foundation(TextToImage):
             prediction_type="v_prediction",
             clip_sample=False,
             timestep_spacing="trailing",
+            steps_offset=1,  # as Stable Diffusion's; for leading steps only
         )
 
     def initialise(self, seed: int) -> FoundationNetwork:
