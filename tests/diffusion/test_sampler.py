@@ -9,7 +9,7 @@ import torch
 from groupshap.diffusion.base import family_of
 from groupshap.diffusion.config import ModelConfig, SamplerConfig
 from groupshap.diffusion.grid import draw_grid
-from groupshap.diffusion.sampler import NotFiniteError, noise_of, sample, sample_all
+from groupshap.diffusion.sampler import DPMSolver, NotFiniteError, UniPC, noise_of, sample, sample_all
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(block_out_channels=(8, 16), norm_num_groups=4)
@@ -58,6 +58,19 @@ def test_a_small_error_of_the_prediction_stays_small(solver, prediction):
     family = OneImage(prediction, image, error=0.02)
     made = sample_all(family, torch.nn.Identity(), [1, 2, 3], SamplerConfig(solver=solver, n_steps=10), device=CPU)
     assert np.sqrt(np.mean((made.astype(float) - image) ** 2)) < 25
+
+
+@pytest.mark.parametrize("solver", [DPMSolver, UniPC])
+def test_clipping_gives_the_bits_of_thresholding_at_one(solver):
+    config = {"thresholding": True, "sample_max_value": 1.0, "num_train_timesteps": 1000}
+    clipping, thresholding = solver(**config), solver.__mro__[2](**config)
+    noisy, output = 3 * torch.randn(2, 20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for scheduler in (clipping, thresholding):
+        scheduler.set_timesteps(5)
+    for timestep in clipping.timesteps:
+        steps = [scheduler.step(output, timestep, noisy).prev_sample for scheduler in (clipping, thresholding)]
+        assert torch.equal(*steps)
+        noisy = steps[0]
 
 
 def test_images_that_are_not_finite_are_refused():

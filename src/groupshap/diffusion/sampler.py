@@ -104,6 +104,25 @@ def _solve(family: Family, model: nn.Module, start: Encoded, config: SamplerConf
     return noisy
 
 
+class ClipsAtOne:
+    """Dynamic thresholding whose limits are both 1, without the quantile that it then throws away.
+
+    The same bits: of networks as small as the default's, sorting every image took 5 % of generation.
+    """
+
+    def _threshold_sample(self, sample: Tensor) -> Tensor:
+        """(n, ...) predicted clean samples, clipped to [-1, 1]."""
+        return sample.clamp(-1.0, 1.0)
+
+
+class DPMSolver(ClipsAtOne, DPMSolverMultistepScheduler):
+    """Diffusers' DPM-Solver++ (Lu et al. 2022)."""
+
+
+class UniPC(ClipsAtOne, UniPCMultistepScheduler):
+    """Diffusers' UniPC (Zhao et al. 2023)."""
+
+
 def _solver(noise: DDPMScheduler, config: SamplerConfig) -> SchedulerMixin:
     """A fresh solver, because it keeps state."""
     spacing = {"timestep_spacing": config.timestep_spacing}
@@ -114,8 +133,8 @@ def _solver(noise: DDPMScheduler, config: SamplerConfig) -> SchedulerMixin:
     if config.solver == "ddim":
         solver = DDIMScheduler.from_config(noise.config, set_alpha_to_one=True, **spacing)
     elif config.solver == "dpm_solver":
-        solver = DPMSolverMultistepScheduler.from_config(noise.config, algorithm_type="dpmsolver++", **own)
+        solver = DPMSolver.from_config(noise.config, algorithm_type="dpmsolver++", **own)
     else:
-        solver = UniPCMultistepScheduler.from_config(noise.config, final_sigmas_type="zero", **own)
+        solver = UniPC.from_config(noise.config, final_sigmas_type="zero", **own)
     solver.set_timesteps(config.n_steps)
     return solver
