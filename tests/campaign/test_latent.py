@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel, VQModel
 
+from groupshap.campaign.architecture import model_sizes
 from groupshap.campaign.coalitions import finetune, plan_table
 from groupshap.campaign.encoded import encoded_images
 from groupshap.campaign.models import prune, recover, train_base
@@ -27,6 +28,7 @@ from groupshap.engines.base import EngineConfig
 from groupshap.games import coalitions_from_members
 from groupshap.image_pack import ImagePack, load_pack, save_pack
 from groupshap.model_file import load_model, read_description
+from groupshap.pruning.cost import count_parameters
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import BaseTrainingConfig, CoalitionTraining, PruningStageConfig
 from groupshap.tasks.inputs import encoded_rows
@@ -80,6 +82,13 @@ def whole_run(folder, config=LATENT):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return whole_run(tmp_path_factory.mktemp("latent"))
+
+
+def test_the_plan_knows_the_size_of_a_latent_model_before_there_is_one(run):
+    _, checkpoints, _, base = run
+    sizes = model_sizes(LATENT, PRUNING, (3, 16, 16))
+    stored = [load_model(path)[0] for path in (base.path, Path(checkpoints[0]))]
+    assert [size.n_parameters for size in sizes] == [count_parameters(model) for model in stored]
 
 
 def images_of(path, batch_size=64, n_images=18):
@@ -241,6 +250,7 @@ def test_a_pretrained_pipeline_is_used_as_it_is(kind, tmp_path):
 def test_training_continues_from_a_pretrained_pipeline(tmp_path):
     config = BaseTrainingConfig(pretrained=str(pixel_pipeline(tmp_path / "p")), train=STEPS, n_threads=1)
     _, start, base = base_of(tmp_path / "run", config)
+    assert model_sizes(config, PRUNING, (3, 16, 16))[0].n_parameters == count_parameters(unet())
     before, after = (load_model(file.path)[0].state_dict() for file in (start, base))
     changes = [float((after[name] - before[name]).abs().max()) for name in before]
     assert 0 < max(changes) < 0.02

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from groupshap.diffusion.config import ModelConfig
+from groupshap.diffusion.pipeline_folder import autoencoder_in, local_folder, read_pipeline
 from groupshap.pruning.config import PruningConfig
 from groupshap.store import FileRef
 from groupshap.tasks.config import BaseTrainingConfig, PruningStageConfig
@@ -59,14 +61,15 @@ def model_sizes(
     Which channels go depends on weights, how many on the configuration alone.
 
     Returns:
-        None for a family that is not built from its configuration alone.
+        None where the network is not known: another family, or a pretrained folder that is not on this machine.
     """
-    from groupshap.diffusion.base import family_of  # noqa: PLC0415 - imports torch
+    from groupshap.diffusion.denoiser import UNetDenoiser  # noqa: PLC0415 - imports torch
     from groupshap.pruning.channels import prune_channels  # noqa: PLC0415 - imports torch
 
-    if not _is_plain(base):
+    network = _network(base, image_shape)
+    if network is None:
         return None
-    dense = family_of(base.model, image_shape).initialise(0)
+    dense = UNetDenoiser(*network, clips_sample=True).initialise(0)
     settings = PruningConfig(fraction_removed=pruning.fraction_removed, criterion="magnitude")
     pruned, _, _ = prune_channels(dense, settings)
     return _size(dense), _size(pruned)
@@ -89,6 +92,26 @@ def stored_sizes(
     if not all(isinstance(model, UNet2DModel) for model in models):
         return None
     return _size(models[0]), _size(models[1])
+
+
+def _network(
+    base: BaseTrainingConfig, image_shape: tuple[int, int, int]
+) -> tuple[ModelConfig, tuple[int, int, int]] | None:
+    """The denoiser's configuration and the shape of its samples, as far as configurations here tell."""
+    if base.model.takes_prompts:
+        return None
+    if base.pretrained is not None:
+        folder = local_folder(base.pretrained)
+        pipeline = read_pipeline(folder) if folder else None
+        return (pipeline.model_config(), pipeline.sample_shape) if pipeline else None
+    if base.model.family == "ddpm":
+        return base.model, image_shape
+    if base.autoencoder.pretrained is None:
+        _, height, width = image_shape
+        downscale = base.autoencoder.downscale
+        return base.model, (base.autoencoder.latent_channels, height // downscale, width // downscale)
+    folder = local_folder(base.autoencoder.pretrained)
+    return (base.model, autoencoder_in(folder).latent_shape(image_shape)) if folder else None
 
 
 def _is_plain(base: BaseTrainingConfig) -> bool:

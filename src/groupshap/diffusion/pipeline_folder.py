@@ -63,12 +63,16 @@ class PipelineFolder:
     autoencoder: AutoencoderFolder | None
 
     @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what its U-Net denoises."""
+        return self.unet["in_channels"], self.unet["sample_size"], self.unet["sample_size"]
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of its images."""
-        side = self.unet["sample_size"]
         if self.autoencoder is None:
-            return self.unet["in_channels"], side, side
-        side *= self.autoencoder.downscale
+            return self.sample_shape
+        side = self.unet["sample_size"] * self.autoencoder.downscale
         return self.autoencoder.n_image_channels, side, side
 
     def model_config(self, latent_scale: float | None = None) -> ModelConfig:
