@@ -163,7 +163,7 @@ def _cost(inputs: ReportInputs) -> list[tuple[str, str]]:
     report = inputs.pruning_report
     rows.append(
         (
-            "Parameters of the model, before and after pruning",
+            f"Parameters of the {'adapters' if 'n_pairs_before' in report else 'model'}, before and after pruning",
             f"{report['n_parameters_before']:,} and {report['n_parameters_after']:,}",
         )
     )
