@@ -64,6 +64,7 @@ class Size:
         counts: Images per coalition of the cheaper ones.
         n_finetune: Steps of a coalition's fine-tuning.
         expensive: Sampler of the expensive setting.
+        settings: Samplers of the cheaper ones.
     """
 
     n_repeats: int = 5
@@ -74,9 +75,10 @@ class Size:
     counts: tuple[int, ...] = (64, 128, 512, 1024)
     n_finetune: int = 100
     expensive: str = "ddim 100"
+    settings: tuple[str, ...] = SETTINGS
 
 
-TINY = Size(1, 1, 16, 4, 32, (16, 32), 2, "ddim 4")
+TINY = Size(1, 1, 16, 4, 32, (16, 32), 2, "ddim 4", ("dpm_solver 4", "unipc 4"))
 
 
 def main() -> None:
@@ -87,14 +89,23 @@ def main() -> None:
     parser.add_argument("--coalitions", type=int, default=24)
     parser.add_argument("--images", type=int, default=1024, help="of the expensive setting")
     parser.add_argument("--expensive", default="ddim 100", help="its solver and steps")
+    parser.add_argument("--settings", default=";".join(SETTINGS), help="solvers and steps, with ; between them")
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS / "cost_per_coalition.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    full = Size(n_coalitions=arguments.coalitions, n_expensive=arguments.images, expensive=arguments.expensive)
+    full = Size(
+        n_repeats=arguments.repeats,
+        n_coalitions=arguments.coalitions,
+        n_expensive=arguments.images,
+        expensive=arguments.expensive,
+        settings=tuple(arguments.settings.split(";")),
+    )
     size = TINY if arguments.tiny else full
     with tempfile.TemporaryDirectory() as folder:
         project = arguments.project or made_project(Path(folder), arguments.tiny)
         page = [*header(size), *costs(project, size)]
+        arguments.out.write_text("\n".join([*page, ""]), encoding="utf-8")
         for table in fidelity(project, size):
             arguments.out.write_text("\n".join([*page, *table, ""]), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
@@ -113,7 +124,8 @@ def made_project(folder: Path, is_tiny: bool) -> Path:
 
 def header(size: Size) -> list[str]:
     """What was run where."""
-    options = f'--expensive "{size.expensive}" --images {size.n_expensive} --coalitions {size.n_coalitions}'
+    options = f'--expensive "{size.expensive}" --images {size.n_expensive} --coalitions {size.n_coalitions} '
+    options += f'--settings "{";".join(size.settings)}" --repeats {size.n_repeats}'
     return [
         "# cost_per_coalition",
         "",
@@ -333,8 +345,7 @@ def variants(size: Size, number: int) -> dict[tuple[str, int], dict[str, int]]:
         (size.expensive, 0): {"expensive": size.n_expensive, f"{size.expensive}, {n_default}": n_default},
         (size.expensive, 1): {"expensive, other noise": size.n_expensive},
     }
-    settings = ("dpm_solver 4", "unipc 4") if size is TINY else SETTINGS
-    found |= {(name, 0): {f"{name}, {n_default}": n_default} for name in settings}
+    found |= {(name, 0): {f"{name}, {n_default}": n_default} for name in size.settings}
     counts = {f"dpm_solver 10, {count}": count for count in size.counts if count <= size.n_expensive}
     found[("dpm_solver 10", 0)] = {**found.get(("dpm_solver 10", 0), {}), **counts}
     found[("dpm_solver 10", 1000 + number)] = {f"dpm_solver 10, {n_default}, own noise": n_default}
