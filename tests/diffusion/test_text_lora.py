@@ -201,3 +201,12 @@ def test_a_missing_extra_is_named(family, folder, monkeypatch):
     monkeypatch.setattr("groupshap.diffusion.text_parts.find_spec", lambda name: None)
     with pytest.raises(MissingTransformersError, match=r"groupshap\[text\]"):
         TextEncoder.read(folder)
+
+
+def test_prompts_are_seen_within_vmap_too(family):
+    tokens = family.conditions_for(["cat", "a dog", "dog"])
+    looked_up = family._text.embeddings(tokens)
+    mapped = torch.vmap(lambda row: family._text.embeddings(row[None])[0])(tokens)
+    assert torch.equal(mapped, looked_up)
+    unknown = torch.vmap(lambda row: family._text.embeddings(row[None])[0])(tokens + 1)
+    assert unknown.isnan().all()

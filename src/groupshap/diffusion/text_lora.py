@@ -6,6 +6,7 @@ nothing, so the model behind the empty coalition is the frozen base.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -66,6 +67,16 @@ class TextLora(TextToImage):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return AdaptedUNet(unet, self._config.adapter_rank).train()
+
+    def conditions_for(self, prompts: Sequence[str] | None) -> Tensor:
+        """(n, n_tokens) int64 token numbers; their embeddings are computed now, see ``TextEncoder``.
+
+        Raises:
+            MissingPromptsError: no prompts.
+        """
+        tokens = super().conditions_for(prompts)
+        self._text.embeddings(tokens)
+        return tokens
 
     def _denoised(self, model: AdaptedUNet, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         return model(noisy, timesteps, self._text.embeddings(tokens))

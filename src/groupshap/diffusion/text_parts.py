@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from groupshap.errors import UserError
 
@@ -199,12 +200,25 @@ class TextEncoder:
 
     def embeddings(self, tokens: Tensor) -> Tensor:
         """(n, n_tokens) int64 to (n, n_tokens, width) float32 on the same device; each prompt is computed once."""
+        if is_functorch_wrapped_tensor(tokens):
+            return self._known_embeddings(tokens)
         rows = [tuple(row) for row in tokens.tolist()]
         if len(self._embeddings) > _N_CACHED_PROMPTS:
             self._embeddings.clear()
         for row in set(rows) - self._embeddings.keys():
             self._embeddings[row] = self._embedding(row, tokens.device)
         return torch.stack([self._embeddings[row].to(tokens.device) for row in rows])
+
+    def _known_embeddings(self, tokens: Tensor) -> Tensor:
+        """The same within vmap (gradients of single images), where numbers cannot be looked at and the network crashes.
+
+        Of prompts that have been embedded before; NaN for others, so that they are noticed.
+        """
+        rows = torch.tensor(list(self._embeddings), device=tokens.device)
+        table = torch.stack([embedding.to(tokens.device) for embedding in self._embeddings.values()])
+        matches = (tokens.unsqueeze(1) == rows).all(dim=-1)  # (n, n_known)
+        found = table[matches.int().argmax(dim=1)]
+        return torch.where(matches.any(dim=1)[:, None, None], found, torch.nan)
 
     def _embedding(self, row: tuple[int, ...], device: torch.device) -> Tensor:
         """(n_tokens, width) float32; alone in its batch, and usable in training wherever it is first asked for."""
