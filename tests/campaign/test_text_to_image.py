@@ -48,7 +48,7 @@ def campaign_of(file, seed):
     return Campaign(FileRef.of(file), 0, "cpu", EngineConfig(kind="inline"))
 
 
-def whole_run(folder):
+def whole_run(folder, recipes=("sparsified", "retrain")):
     """sha256 of everything that is made; files of the empty, the grand and another coalition, twice; their makers."""
     others, campaign = campaign_of(folder / "others.safetensors", 1), campaign_of(folder / "images.safetensors", 2)
     report, job = make_foundation(others, Store(folder / "foundation-store"), folder / "foundation", FOUNDATION)
@@ -67,7 +67,7 @@ def whole_run(folder):
             campaign, Store(folder / "models"), StartModels(base, recovered), plan, CONTRIBUTORS,
             CoalitionTraining(recipe=recipe, train=STEPS),
         )
-        for recipe in ("sparsified", "retrain")
+        for recipe in recipes
     ]  # fmt: skip
     table = pd.concat(tables)
     hashes = [report["folder_sha256"], base.sha256, recovered.sha256, *table["checkpoint_sha256"]]
@@ -85,7 +85,7 @@ def images_of(path, prompts=WORDS, **settings):
 
 def test_a_run_gives_the_same_bits_anywhere_and_in_any_batch(run, tmp_path):
     hashes, files, _ = run
-    assert whole_run(tmp_path / "elsewhere")[0] == hashes
+    assert whole_run(tmp_path / "elsewhere", ("sparsified",))[0] == hashes[:6]
     made = images_of(files[2])
     assert np.array_equal(made, images_of(files[2], batch_size=5))
     assert not np.array_equal(made, images_of(files[2], prompts=("a dog",)))
