@@ -89,6 +89,9 @@ def test_the_plan_knows_the_size_of_a_latent_model_before_there_is_one(run):
     sizes = model_sizes(LATENT, PRUNING, (3, 16, 16))
     stored = [load_model(path)[0] for path in (base.path, Path(checkpoints[0]))]
     assert [size.n_parameters for size in sizes] == [count_parameters(model) for model in stored]
+    absent = LATENT.model_copy(update={"autoencoder": AutoencoderConfig(pretrained="nobody/has-this")})
+    assert model_sizes(absent, PRUNING, (3, 16, 16)) is None
+    assert model_sizes(absent, PRUNING, (3, 16, 16), latent_shape=(LATENT.autoencoder.latent_channels, 8, 8)) == sizes
 
 
 def images_of(path, batch_size=64, n_images=18):

@@ -54,11 +54,20 @@ class ModelSize:
 
 
 def model_sizes(
-    base: BaseTrainingConfig, pruning: PruningStageConfig, image_shape: tuple[int, int, int]
+    base: BaseTrainingConfig,
+    pruning: PruningStageConfig,
+    image_shape: tuple[int, int, int],
+    latent_shape: tuple[int, int, int] | None = None,
 ) -> tuple[ModelSize, ModelSize] | None:
     """Of the dense and the pruned model, built from their configuration and thrown away.
 
     Which channels go depends on weights, how many on the configuration alone.
+
+    Args:
+        base: Architecture.
+        pruning: How much is removed.
+        image_shape: (channels, height, width) of the images.
+        latent_shape: The same of the latents of a pretrained autoencoder that is not on this machine; None: unknown.
 
     Returns:
         None where the network is not known: another family, or a pretrained folder that is not on this machine.
@@ -66,7 +75,7 @@ def model_sizes(
     from groupshap.diffusion.denoiser import UNetDenoiser  # noqa: PLC0415 - imports torch
     from groupshap.pruning.channels import prune_channels  # noqa: PLC0415 - imports torch
 
-    network = _network(base, image_shape)
+    network = _network(base, image_shape, latent_shape)
     if network is None:
         return None
     dense = UNetDenoiser(*network, clips_sample=True).initialise(0)
@@ -95,7 +104,7 @@ def stored_sizes(
 
 
 def _network(
-    base: BaseTrainingConfig, image_shape: tuple[int, int, int]
+    base: BaseTrainingConfig, image_shape: tuple[int, int, int], latent_shape: tuple[int, int, int] | None
 ) -> tuple[ModelConfig, tuple[int, int, int]] | None:
     """The denoiser's configuration and the shape of its samples, as far as configurations here tell."""
     if base.model.takes_prompts:
@@ -111,7 +120,8 @@ def _network(
         downscale = base.autoencoder.downscale
         return base.model, (base.autoencoder.latent_channels, height // downscale, width // downscale)
     folder = local_folder(base.autoencoder.pretrained)
-    return (base.model, autoencoder_in(folder).latent_shape(image_shape)) if folder else None
+    shape = autoencoder_in(folder).latent_shape(image_shape) if folder else latent_shape
+    return (base.model, shape) if shape else None
 
 
 def _is_plain(base: BaseTrainingConfig) -> bool:

@@ -127,7 +127,7 @@ def _sizes(
     known: Known, settings: Settings, shape: tuple[int, int, int]
 ) -> tuple[tuple[ModelSize, ModelSize] | None, Known]:
     """Sizes of the models that are configured, and what is known without stored models of another configuration."""
-    sizes, stored = model_sizes(settings.base, settings.pruning, shape), None
+    sizes, stored = model_sizes(settings.base, settings.pruning, shape, settings.plan.latent_shape), None
     if known.base_model is not None and known.pruned_model is not None:
         stored = stored_sizes(settings.base, shape, known.base_model, known.pruned_model)
     if stored is None or (sizes is not None and stored != sizes):
@@ -286,7 +286,12 @@ def _size_rows(
             "",
             f"fraction_removed = {settings.pruning.fraction_removed:g}",
         ),
-        ("one forward pass of an image", size.n_macs / 1e6, "M multiply-accumulates", "of a coalition's model"),
+        (
+            "one forward pass of an image",
+            size.n_macs / 1e6,
+            "M multiply-accumulates",
+            "of a coalition's denoiser; autoencoders are not counted",
+        ),
         ("base training", dense.training_flop(flop), "FLOP", "once"),
         ("memory per job", size.training_bytes(train.batch_size, numbers) / mib, "MiB", memory),
         ("disk per coalition", left / mib, "MiB", f"keep: {settings.finetuning.keep}"),

@@ -265,6 +265,10 @@ class PlanConfig(_Frozen):
         description="Floating-point operations per second of one worker in 1e12; used only where nothing like this run "
         "has been timed on this machine.",
     )
+    latent_shape: tuple[int, int, int] | None = Field(
+        default=None,
+        description="(channels, height, width) of the latents of a pretrained autoencoder that is not on this machine.",
+    )
     budgets: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         default=(),
         description="Budgets whose interval widths are forecast; none: the budget, half, twice and four times it.",
