@@ -148,7 +148,7 @@ class TrainConfig(_Frozen):
     mixed_precision: Literal["no", "bf16"] = Field(default="no", description="bf16: autocast; weights stay float32.")
     channels_last: bool = Field(
         default=False,
-        description="Memory order of convolutions. Rounds differently; worth a try on GPUs, no gain on a CPU.",
+        description="Memory order of convolutions. Rounds differently; no gain on small networks.",
     )
     compile: bool = Field(
         default=False,
