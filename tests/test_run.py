@@ -183,7 +183,7 @@ def test_mlflow_answers_the_questions_of_the_readme(finished, monkeypatch):
         ("pruning.fraction_removed=1.5", "less than or equal to 0.95"),
         ("subset_finetune.budget=0", "greater than or equal to 2"),
         ("base_training.train.batch_size=0", "greater than or equal to 1"),
-        ("property_eval.properties.names=beauty", "frechet_efficientnet"),
+        ("property_eval.properties.names=beauty", "inception_efficientnet"),
         ("property_eval.properties.names=nowhere.module:Class", "nowhere"),
         ("data_grouping.source=flickr", "avatars"),
         ("data_grouping.source=image_folder,data_grouping.path=/does/not/exist", "/does/not/exist"),
