@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from groupshap.diffusion.base import Encoded, ImageShape
 from groupshap.diffusion.config import AutoencoderConfig
-from groupshap.diffusion.latent import in_fixed_batches, latents_of
+from groupshap.diffusion.frozen_autoencoder import in_fixed_batches, latents_of
 
 __all__ = ["Reconstruction", "build_autoencoder", "standardise"]
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from groupshap.diffusion.autoencoder_folder import AutoencoderFolder
 from groupshap.diffusion.base import Encoded, ImageShape
-from groupshap.diffusion.ddpm import from_pixels, to_pixels
-from groupshap.diffusion.latent import in_fixed_batches, latents_of, load_autoencoder
+from groupshap.diffusion.frozen_autoencoder import FrozenAutoencoder
 from groupshap.diffusion.text_parts import Tokens
 from groupshap.errors import UserError
 from groupshap.images import ImageArray
@@ -48,7 +47,7 @@ class TextToImage:
     def __init__(
         self, autoencoder: AutoencoderFolder, sha256: str, tokens: Tokens, image_shape: ImageShape, n_halvings: int
     ) -> None:
-        self._autoencoder, self._sha256, self._tokens = autoencoder, sha256, tokens
+        self._autoencoder, self._tokens = FrozenAutoencoder(autoencoder, sha256), tokens
         channels, height, width = image_shape
         multiple = autoencoder.downscale * 2**n_halvings
         if channels != autoencoder.n_image_channels or height % multiple or width % multiple:
@@ -77,9 +76,7 @@ class TextToImage:
             MissingPromptsError: no prompts.
         """
         conditions = self.conditions_for(prompts)
-        network = self._network(device or torch.device("cpu"))
-        latents = in_fixed_batches(lambda pixels: latents_of(network, pixels), from_pixels(images), network.device)
-        return Encoded(latents.sub_(self._autoencoder.shift).mul_(self._autoencoder.scale), conditions)
+        return Encoded(self._autoencoder.encode(images, device), conditions)
 
     def conditions_for(self, prompts: Sequence[str] | None) -> Tensor:
         """(n, n_tokens) int64 token numbers.
@@ -125,10 +122,4 @@ class TextToImage:
 
     def decode(self, samples: Tensor) -> ImageArray:
         """Scaled latents to pixels in [0, 255]."""
-        network = self._network(samples.device)
-        latents = samples.detach().float() / self._autoencoder.scale + self._autoencoder.shift
-        return to_pixels(in_fixed_batches(lambda z: network.decode(z).sample, latents, samples.device))
-
-    def _network(self, device: torch.device) -> nn.Module:
-        """The autoencoder, read once per process."""
-        return load_autoencoder(self._autoencoder, self._sha256).to(device)
+        return self._autoencoder.decode(samples)
