@@ -20,6 +20,7 @@ from groupshap.diffusion.base import Family, ImageShape, family_of
 from groupshap.diffusion.config import ModelConfig
 from groupshap.diffusion.frozen import FrozenParts, find_frozen
 from groupshap.errors import UserError
+from groupshap.plain import plain
 from groupshap.pruning.channels import replay_history
 from groupshap.pruning.ranks import replay_ranks
 
@@ -63,7 +64,7 @@ class ModelDescription:
 def save_model(path: Path, model: nn.Module, description: ModelDescription) -> None:
     """Write weights and description; byte-stable. Meant as a writer for :func:`groupshap.store.commit`."""
     header = {
-        "config": description.config.stored(),
+        "config": plain(description.config),
         "image_shape": list(description.image_shape),
         "pruning_history": description.pruning_history,
     }

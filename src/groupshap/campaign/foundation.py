@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupshap.campaign.shared import Campaign, plain, run_single
+from groupshap.campaign.shared import Campaign, run_single
 from groupshap.campaign.start import train_autoencoder
 from groupshap.diffusion.foundation_config import FoundationConfig
 from groupshap.diffusion.frozen import FrozenParts
+from groupshap.plain import plain
 from groupshap.seeds import seed_for
 from groupshap.store import Record, Store
 from groupshap.tasks.config import PropertyEvalConfig

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from groupshap.campaign.expected import expected_words
-from groupshap.campaign.shared import Campaign, file_of, plain
+from groupshap.campaign.shared import Campaign, file_of
 from groupshap.engines.base import run_jobs
 from groupshap.errors import UserError
+from groupshap.plain import plain
 from groupshap.properties.base import PropertyError, properties_recipe, resolve_properties
 from groupshap.properties.requirements import count_problems
 from groupshap.store import FileRef, Store, StoreRun

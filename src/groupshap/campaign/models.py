@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from groupshap.campaign.encoded import encoded_images
-from groupshap.campaign.shared import Campaign, plain, run_single
+from groupshap.campaign.shared import Campaign, run_single
 from groupshap.campaign.start import is_plain
+from groupshap.plain import plain
 from groupshap.pruning.config import PruningConfig
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Record, Store

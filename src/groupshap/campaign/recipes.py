@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from groupshap.campaign.shared import Campaign, plain
+from groupshap.campaign.shared import Campaign
 from groupshap.members import split_members
+from groupshap.plain import plain
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store, StoreRun
 from groupshap.tasks.config import CoalitionTraining, Recipe

@@ -15,21 +15,12 @@ from groupshap.tasks.config import TRAINING_STATE, WEIGHTS
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Campaign", "file_of", "plain", "run_single"]
+__all__ = ["Campaign", "file_of", "run_single"]
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised whenever our code starts to give other numbers for the same settings
 _LIBRARIES = ("torch", "diffusers")
-_LATER: dict[str, Any] = {
-    **{"ema_step_offset": 0, "guidance_scale": 1.0},
-    **{"timesteps": "stratified", "timestep_spacing": "trailing"},
-    **{"latent_scale": None, "clip_sample": None, "unet": None},
-    **{"adapter_rank": 8, "base_dtype": "float32"},
-    **{"channels_last": False, "compile": False},
-}
-"""Settings that came after the first results, and their defaults, which change nothing."""
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -102,8 +93,3 @@ def run_single(
 def file_of(run: StoreRun, task_id: str, name: str) -> FileRef:
     """A committed file, with the hash that its record holds."""
     return FileRef(run.task_folder(task_id) / name, run.record(task_id)["files"][name]["sha256"])
-
-
-def plain(config: BaseModel) -> dict[str, Any]:
-    """A config as it enters a fingerprint; later settings at their defaults are left out: older results stay valid."""
-    return {key: value for key, value in config.model_dump(mode="json").items() if _LATER.get(key, _ABSENT) != value}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from groupshap.campaign.shared import Campaign, plain, run_single
+from groupshap.campaign.shared import Campaign, run_single
 from groupshap.diffusion.config import AutoencoderConfig, ModelConfig
 from groupshap.diffusion.frozen import FrozenParts, register_frozen
 from groupshap.diffusion.pipeline_folder import PipelineFolder, autoencoder_in, read_pipeline, resolve_folder
 from groupshap.image_pack import load_pack
+from groupshap.plain import plain
 from groupshap.seeds import seed_for
 from groupshap.store import FileRef, Store
 from groupshap.tasks.config import AUTOENCODER_WEIGHTS, BaseTrainingConfig

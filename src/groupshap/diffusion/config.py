@@ -16,10 +16,6 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-_ADDED = ("latent_scale", "clip_sample", "unet", "adapter_rank", "base_dtype")
-"""Fields of ModelConfig that its first version did not have."""
-
-
 class ModelConfig(_Frozen):
     """Architecture and noise process of one family; with the image shape it rebuilds the network."""
 
@@ -91,12 +87,6 @@ class ModelConfig(_Frozen):
                 "samples are not clipped, as latents are not: use v_prediction, or scaled_linear."
             )
         return self
-
-    def stored(self) -> dict[str, Any]:
-        """As JSON; settings added later are left out at their defaults: older files keep their bytes."""
-        fields = type(self).model_fields
-        dumped = self.model_dump(mode="json")
-        return {key: value for key, value in dumped.items() if key not in _ADDED or value != fields[key].default}
 
     @property
     def encodes_once(self) -> bool:
