@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from groupshap.campaign.start import is_plain
 from groupshap.diffusion.config import ModelConfig
 from groupshap.diffusion.pipeline_folder import autoencoder_in, local_folder, read_pipeline
 from groupshap.pruning.config import PruningConfig
@@ -95,7 +96,7 @@ def stored_sizes(
     descriptions = [read_description(file.path) for file in (base_model, pruned_model)]
     if any(known.image_shape != image_shape for known in descriptions):
         return None
-    if _is_plain(base) and any(known.config != base.model for known in descriptions):
+    if is_plain(base) and any(known.config != base.model for known in descriptions):
         return None
     models = [known.initialise(0) for known in descriptions]
     if not all(isinstance(model, UNet2DModel) for model in models):
@@ -122,11 +123,6 @@ def _network(
     folder = local_folder(base.autoencoder.pretrained)
     shape = autoencoder_in(folder).latent_shape(image_shape) if folder else latent_shape
     return (base.model, shape) if shape else None
-
-
-def _is_plain(base: BaseTrainingConfig) -> bool:
-    """Whether the configuration alone gives the network."""
-    return base.model.family == "ddpm" and base.pretrained is None
 
 
 def _size(model: Any) -> ModelSize:

@@ -24,7 +24,7 @@ from groupshap.campaign.expected import seconds_per_image
 from groupshap.campaign.measuring import measurement_recipe, reference_recipe
 from groupshap.campaign.recipes import StartModels, models_recipe
 from groupshap.campaign.shared import Campaign
-from groupshap.campaign.timings import Timing, measuring_time, sampling_time, training_time
+from groupshap.campaign.timings import Earlier, Timing, measuring_time, sampling_time, training_time
 from groupshap.games import evaluations_to_converge, relative_standard_error
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.image_pack import load_pack
@@ -204,15 +204,16 @@ def _time_rows(
     """Seconds of one worker for one coalition."""
     start = known.pruned_model if settings.finetuning.recipe == "sparsified" else known.base_model
     size_bytes = float(start.path.stat().st_size if start else size.weights_bytes if size else 0)
-    train = training_time(known.models, runs.models, settings.finetuning, size_bytes, where)
+    earlier = Earlier(known.models, known.records, size_bytes, where)
+    train = training_time(earlier, runs.models, settings.finetuning)
     if train is None and size is not None:
         of_image = seconds_per_image(campaign.timings, start) if campaign and start else None
         train = _training_without_records(settings, size, of_image)
-    like = (known.models, known.records, runs.records, settings.measuring, size_bytes, where)
-    sample = sampling_time(*like)
+    sample = sampling_time(earlier, runs.records, settings.measuring)
     if sample is None and size is not None and train is not None:
         sample = _sampling_at_the_rate_of(train, settings, size)
-    timings = {"training": train, "sampling": sample, "measuring": measuring_time(*like)}
+    measure = measuring_time(earlier, runs.records, settings.measuring)
+    timings = {"training": train, "sampling": sample, "measuring": measure}
     unknown = Timing(_UNKNOWN, "nothing like it was measured, and it is not counted")
     return [
         (f"{what} per coalition", (timing or unknown).seconds, "s", (timing or unknown).basis)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupshap.campaign.shared import Campaign, run_single
+from groupshap.campaign.shared import LEAST_BYTES, Campaign, run_single
 from groupshap.campaign.start import train_autoencoder
 from groupshap.diffusion.foundation_config import FoundationConfig
 from groupshap.diffusion.frozen import FrozenParts
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["draw_foundation_samples", "make_foundation"]
 
 logger = logging.getLogger(__name__)
-
-_LEAST_BYTES = 100 * 2**20  # the size of the model is not known before it is built
 
 
 def make_foundation(
@@ -61,7 +59,7 @@ def make_foundation(
         seed=seed_for(campaign.root_seed, "foundation"),
         device=campaign.device,
     )
-    run_single(foundation_task, job, run, "foundation", n_threads=config.n_threads, needed_bytes=_LEAST_BYTES)
+    run_single(foundation_task, job, run, "foundation", n_threads=config.n_threads, needed_bytes=LEAST_BYTES)
     done = job(task_id="foundation", folder=run.task_folder("foundation"))
     write_foundation(done, folder)
     sha256 = FrozenParts.of(folder).sha256

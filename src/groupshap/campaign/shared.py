@@ -15,12 +15,14 @@ from groupshap.tasks.config import TRAINING_STATE, WEIGHTS
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Campaign", "file_of", "run_single"]
+__all__ = ["LEAST_BYTES", "Campaign", "file_of", "run_single"]
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised whenever our code starts to give other numbers for the same settings
 _LIBRARIES = ("torch", "diffusers")
+LEAST_BYTES = 100 * 2**20
+"""Disk to ask for where the size of a model is not known before it is built."""
 
 
 @dataclass(frozen=True)

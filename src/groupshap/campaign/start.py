@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from groupshap.campaign.shared import Campaign, run_single
+from groupshap.campaign.shared import LEAST_BYTES, Campaign, run_single
 from groupshap.diffusion.config import AutoencoderConfig, ModelConfig
 from groupshap.diffusion.frozen import FrozenParts, register_frozen
 from groupshap.diffusion.pipeline_folder import PipelineFolder, autoencoder_in, read_pipeline, resolve_folder
@@ -16,8 +16,6 @@ from groupshap.store import FileRef, Store
 from groupshap.tasks.config import AUTOENCODER_WEIGHTS, BaseTrainingConfig
 
 __all__ = ["is_plain", "make_start", "train_autoencoder"]
-
-_LEAST_BYTES = 100 * 2**20  # the size of the model is not known before it is built
 
 
 def is_plain(config: BaseTrainingConfig) -> bool:
@@ -60,7 +58,7 @@ def make_start(campaign: Campaign, store: Store, registry: Path, config: BaseTra
         seed=seed_for(campaign.root_seed, "base"),
     )
     run = Store(store.root / "start").open(campaign.recipe("start", 1, **settings))
-    return run_single(start_task, job, run, "start", n_threads=1, needed_bytes=_LEAST_BYTES)
+    return run_single(start_task, job, run, "start", n_threads=1, needed_bytes=LEAST_BYTES)
 
 
 def _frozen_parts(
@@ -107,5 +105,5 @@ def train_autoencoder(
         device=campaign.device,
         checkpoint_every_n_steps=checkpoint_every_n_steps,
     )
-    needed = {"n_threads": n_threads, "needed_bytes": _LEAST_BYTES, "name": AUTOENCODER_WEIGHTS}
+    needed = {"n_threads": n_threads, "needed_bytes": LEAST_BYTES, "name": AUTOENCODER_WEIGHTS}
     return run_single(autoencoder_task, job, run, "autoencoder", **needed).path.parent

@@ -6,7 +6,7 @@ Read from committed records; nothing is opened for writing, so a forecast leaves
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from groupshap.store import RECIPE_NAME, Record, Store, StoreRun
 from groupshap.tasks.config import WEIGHTS, CoalitionTraining, PropertyEvalConfig
 
-__all__ = ["Timing", "measuring_time", "sampling_time", "training_time"]
+__all__ = ["Earlier", "Timing", "measuring_time", "sampling_time", "training_time"]
 
 _LIKE = 0.1  # relative difference of the weights' sizes in bytes
 
@@ -28,82 +28,77 @@ class Timing:
     basis: str
 
 
-def training_time(
-    models: Store, own: StoreRun | None, config: CoalitionTraining, size_bytes: float, where: Mapping[str, Any]
-) -> Timing | None:
-    """Of one coalition's training; None where no like model was trained.
+@dataclass(frozen=True)
+class Earlier:
+    """Where to look for runs like the one that is forecast.
 
-    Args:
+    Attributes:
         models: Store of coalitions' models.
-        own: Those of this very recipe; None: it cannot be known yet.
-        config: The training.
+        records: Store of their measurements.
         size_bytes: Of one model's weights.
         where: Fields that a like recipe must share: device, n_threads.
     """
-    seconds = [record["train_seconds"] for record in _records(own) if record["train_seconds"] > 0]
-    if seconds:
-        return Timing(float(np.mean(seconds)), f"measured: mean of {len(seconds)} coalitions of this recipe")
-    rates = [
+
+    models: Store
+    records: Store
+    size_bytes: float
+    where: Mapping[str, Any]
+
+    def is_like(self, record: Record) -> bool:
+        """Whether a model is about as large."""
+        return abs(record["files"][WEIGHTS]["size"] - self.size_bytes) <= _LIKE * self.size_bytes
+
+
+def training_time(earlier: Earlier, own: StoreRun | None, config: CoalitionTraining) -> Timing | None:
+    """Of one coalition's training; None where no like model was trained.
+
+    Args:
+        earlier: What is like it.
+        own: Models of this very recipe; None: it cannot be known yet.
+        config: The training.
+    """
+    rates = (
         record["train_seconds"] / (record["n_steps"] * recipe["train"]["batch_size"])
-        for recipe, run in _recipes(models, {**where, "recipe": config.recipe})
+        for recipe, run in _recipes(earlier.models, {**earlier.where, "recipe": config.recipe})
         for record in run.committed()
-        if record["train_seconds"] > 0 and record["n_steps"] and _is_like(record, size_bytes)
-    ]
-    if not rates:
-        return None
-    n_seen = config.mean_n_steps() * config.train.batch_size
-    return Timing(float(np.mean(rates)) * n_seen, f"measured: {len(rates)} like models, scaled by steps and batch")
-
-
-def sampling_time(
-    models: Store,
-    records: Store,
-    own: StoreRun | None,
-    config: PropertyEvalConfig,
-    size_bytes: float,
-    where: Mapping[str, Any],
-) -> Timing | None:
-    """Of generating one coalition's images; arguments as for :func:`training_time`, ``records`` the measurements."""
-    n_evaluations = config.n_images * config.sampler.n_steps
-    return _of_measurements(
-        models, records, own, size_bytes, where, "sample_seconds", n_evaluations, "images and steps"
+        if record["train_seconds"] > 0 and record["n_steps"] and earlier.is_like(record)
     )
+    trained = [record["train_seconds"] for record in _records(own) if record["train_seconds"] > 0]
+    return _timing(trained, rates, config.mean_n_steps() * config.train.batch_size, "steps and batch")
 
 
-def measuring_time(
-    models: Store,
-    records: Store,
-    own: StoreRun | None,
-    config: PropertyEvalConfig,
-    size_bytes: float,
-    where: Mapping[str, Any],
-) -> Timing | None:
+def sampling_time(earlier: Earlier, own: StoreRun | None, config: PropertyEvalConfig) -> Timing | None:
+    """Of generating one coalition's images; arguments as for :func:`training_time`, ``own`` the measurements."""
+    rates = (
+        record["sample_seconds"] / (recipe["n_images"] * recipe["sampler"]["n_steps"])
+        for recipe, record in _measurements(earlier)
+    )
+    sampled = [record["sample_seconds"] for record in _records(own)]
+    return _timing(sampled, rates, config.n_images * config.sampler.n_steps, "images and steps")
+
+
+def measuring_time(earlier: Earlier, own: StoreRun | None, config: PropertyEvalConfig) -> Timing | None:
     """Of measuring the properties of one coalition's images; arguments as for :func:`sampling_time`."""
-    return _of_measurements(models, records, own, size_bytes, where, "measure_seconds", config.n_images, "images")
+    rates = (record["measure_seconds"] / recipe["n_images"] for recipe, record in _measurements(earlier))
+    return _timing([record["measure_seconds"] for record in _records(own)], rates, config.n_images, "images")
 
 
-def _of_measurements(
-    models: Store,
-    records: Store,
-    own: StoreRun | None,
-    size_bytes: float,
-    where: Mapping[str, Any],
-    column: str,
-    n_units: int,
-    by: str,
-) -> Timing | None:
-    seconds = [record[column] for record in _records(own)]
+def _timing(seconds: list[float], rates: Iterable[float], n_units: float, by: str) -> Timing | None:
+    """The mean of what this very recipe took, else the mean rate of like ones times the units of work."""
     if seconds:
         return Timing(float(np.mean(seconds)), f"measured: mean of {len(seconds)} coalitions of this recipe")
-    rates = []
-    for recipe, run in _recipes(records, {**where, "stage": "measure"}):
-        measured = next(iter(StoreRun(models.root / recipe["models_fingerprint"]).committed()), None)
-        if measured is not None and _is_like(measured, size_bytes):
-            n_steps = recipe["sampler"]["n_steps"] if column == "sample_seconds" else 1
-            rates += [record[column] / (recipe["n_images"] * n_steps) for record in run.committed()]
-    if not rates:
+    found = list(rates)
+    if not found:
         return None
-    return Timing(float(np.mean(rates)) * n_units, f"measured: {len(rates)} like models, scaled by {by}")
+    return Timing(float(np.mean(found)) * n_units, f"measured: {len(found)} like models, scaled by {by}")
+
+
+def _measurements(earlier: Earlier) -> Iterator[tuple[dict[str, Any], Record]]:
+    """Measurements of like models, each with its recipe."""
+    for recipe, run in _recipes(earlier.records, {**earlier.where, "stage": "measure"}):
+        measured = next(iter(StoreRun(earlier.models.root / recipe["models_fingerprint"]).committed()), None)
+        if measured is not None and earlier.is_like(measured):
+            yield from ((recipe, record) for record in run.committed())
 
 
 def _records(run: StoreRun | None) -> list[Record]:
@@ -116,7 +111,3 @@ def _recipes(store: Store, fields: Mapping[str, Any]) -> Iterator[tuple[dict[str
         recipe = json.loads(path.read_text(encoding="utf-8"))
         if all(recipe.get(name) == value for name, value in fields.items()):
             yield recipe, StoreRun(path.parent)
-
-
-def _is_like(record: Record, size_bytes: float) -> bool:
-    return abs(record["files"][WEIGHTS]["size"] - size_bytes) <= _LIKE * size_bytes
