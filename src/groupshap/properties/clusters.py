@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groupshap.images import ImageArray
-from groupshap.properties.diversity import entropy_bits, nearest_centroid
+from groupshap.properties.diversity import entropy_bits, kmeans_centroids, nearest_centroid
 from groupshap.properties.errors import PropertyError, require_images
 from groupshap.properties.features import FeatureExtractor, normalised
 
@@ -23,19 +23,12 @@ if TYPE_CHECKING:
 
     from groupshap.properties.request import Request
 
-__all__ = ["N_IMAGES_OF_WARD", "ClusterEntropy", "kmeans_centroids", "ward_centroids"]
+__all__ = ["N_IMAGES_OF_WARD", "ClusterEntropy", "ward_centroids"]
 
 FloatArray = npt.NDArray[np.float64]
 
 N_IMAGES_OF_WARD = 20_000
 """At most: Ward's method keeps all distances, 1.6 GB for so many."""
-
-
-def kmeans_centroids(points: FloatArray, n_clusters: int, seed: int) -> FloatArray:
-    """Centroids (n_clusters, d) of points (n, d) by k-means++, the best of four starts."""
-    from sklearn.cluster import KMeans  # noqa: PLC0415  (1 s, and workers do not need it)
-
-    return KMeans(n_clusters, n_init=4, random_state=seed).fit(points).cluster_centers_
 
 
 def ward_centroids(points: FloatArray, n_clusters: int) -> FloatArray:

@@ -10,13 +10,13 @@ the reference images. An image always lands in some cluster, also pure noise: re
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from groupshap.images import ImageArray
+from groupshap.properties.about import as_array, from_array
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.features import FeatureExtractor
 from groupshap.properties.label_column import find_column, label_codes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from groupshap.properties.request import Request
 
-__all__ = ["DiversityEntropy", "entropy_bits", "nearest_centroid"]
+__all__ = ["DiversityEntropy", "entropy_bits", "kmeans_centroids", "nearest_centroid"]
 
 _SETTING = "diversity_label_column"
 
@@ -36,6 +36,13 @@ def entropy_bits(counts: npt.NDArray[np.int64]) -> float:
     """-Σ p log2 p of the shares p = counts / Σ counts; counts (n_clusters,), 0 log 0 = 0; in [0, log2 n_clusters]."""
     shares = counts[counts > 0] / counts.sum()
     return max(0.0, float(-np.sum(shares * np.log2(shares))))  # one cluster gives -0.0
+
+
+def kmeans_centroids(points: npt.NDArray[np.float64], n_clusters: int, seed: int) -> npt.NDArray[np.float64]:
+    """Centroids (n_clusters, d) of points (n, d) by k-means++, the best of four starts."""
+    from sklearn.cluster import KMeans  # noqa: PLC0415  (1 s, and workers do not need it)
+
+    return KMeans(n_clusters, n_init=4, random_state=seed).fit(points).cluster_centers_
 
 
 def nearest_centroid(features: npt.NDArray[np.floating], centroids: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -101,21 +108,19 @@ class DiversityEntropy:
         accuracy = held_out_accuracy(embedded, codes, self.seed)
         weights, biases = fit_linear(embedded, codes)
         about = {"column": name, "labels": labels, "held_out_accuracy": accuracy}
-        return {"weights": weights, "biases": biases, "about": _as_bytes(about)}
+        return {"weights": weights, "biases": biases, "about": as_array(about)}
 
     def _fit_clusters(self, images: ImageArray) -> dict[str, npt.NDArray[Any]]:
-        from sklearn.cluster import KMeans  # noqa: PLC0415  (1 s, and workers do not need it)
-
         n_different = len({image.tobytes() for image in images})
         if n_different < 2:
             raise PropertyError(f"property '{self.name}' needs at least two different images, got {len(images)} equal.")
-        model = KMeans(min(self.n_clusters, n_different), n_init=4, random_state=self.seed)
-        model.fit(self.extractor(images).features.astype(np.float64))
-        return {"centroids": model.cluster_centers_, "about": _as_bytes({"column": None})}
+        points = self.extractor(images).features.astype(np.float64)
+        centroids = kmeans_centroids(points, min(self.n_clusters, n_different), self.seed)
+        return {"centroids": centroids, "about": as_array({"column": None})}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take what ``fit`` returned."""
-        self._about = json.loads(state["about"].tobytes())
+        self._about = from_array(state["about"])
         self._weights, self._biases, self._centroids = (state.get(key) for key in ("weights", "biases", "centroids"))
 
     def describe(self) -> str:
@@ -134,8 +139,3 @@ class DiversityEntropy:
         else:
             clusters = nearest_centroid(self.extractor(images).features, self._centroids)
         return entropy_bits(np.bincount(clusters))
-
-
-def _as_bytes(about: dict[str, Any]) -> npt.NDArray[np.uint8]:
-    """A text as an array, since a state holds only arrays."""
-    return np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)

@@ -8,7 +8,6 @@ recognised.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groupshap.images import ImageArray
+from groupshap.properties.about import as_array, from_array
 from groupshap.properties.catalogue import SHARE_OF
 from groupshap.properties.errors import PropertyError
 from groupshap.properties.features import FeatureExtractor, normalised
@@ -97,13 +97,13 @@ class LabelClassifier:
         embedded, fit = self._embed(images)[has_label], _FITS[self.classifier]
         weights, biases = fit(embedded, codes)
         accuracy = held_out_accuracy(embedded, codes, self.seed, fit)
-        about = json.dumps({"column": column, "labels": labels, "held_out_accuracy": accuracy})
-        return {"weights": weights, "biases": biases, "about": np.frombuffer(about.encode(), dtype=np.uint8)}
+        about = {"column": column, "labels": labels, "held_out_accuracy": accuracy}
+        return {"weights": weights, "biases": biases, "about": as_array(about)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take what ``fit`` returned."""
         self._weights, self._biases = state["weights"], state["biases"]
-        self.about: dict[str, Any] = json.loads(state["about"].tobytes())
+        self.about: dict[str, Any] = from_array(state["about"])
 
     def shares(self, images: ImageArray) -> FloatArray:
         """Shares (n_labels,) of the labels among images, uint8 NCHW in [0, 255]; every image counts for one."""

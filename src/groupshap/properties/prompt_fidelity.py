@@ -9,7 +9,6 @@ the rehearsal the same rule recognises 53 % of held-out real images (6 prompts, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from groupshap.images import ImageArray
+from groupshap.properties.about import as_array, from_array
 from groupshap.properties.errors import PropertyError
-from groupshap.properties.features import FeatureExtractor
+from groupshap.properties.features import FeatureExtractor, normalised
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,10 +69,9 @@ class PromptFidelity:
         if problems:
             raise PropertyError("; ".join(problems) + ".")
         prompts, codes = np.unique(image_table[PROMPT_COLUMN].astype(str), return_inverse=True)
-        features = _of_length_one(self.extractor(images).features)
+        features = normalised(self.extractor(images).features)
         means = np.stack([features[codes == code].mean(axis=0) for code in range(len(prompts))])
-        about = np.frombuffer(json.dumps(prompts.tolist()).encode(), dtype=np.uint8)
-        return {"means": _of_length_one(means), "prompts": about}
+        return {"means": normalised(means), "prompts": as_array(prompts.tolist())}
 
     def table_problems(self, image_table: pd.DataFrame) -> list[str]:
         """What the image table lacks."""
@@ -85,7 +84,7 @@ class PromptFidelity:
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take what ``fit`` returned."""
         self._means = state["means"]
-        self._prompts: list[str] = json.loads(state["prompts"].tobytes())
+        self._prompts: list[str] = from_array(state["prompts"])
 
     def describe(self) -> str:
         """What it compares with."""
@@ -105,10 +104,4 @@ class PromptFidelity:
                 f"the prompts that `data_grouping.prompt` makes, such as {self._prompts[:3]}."
             )
         own = np.array([self._prompts.index(prompt) for prompt in prompts], dtype=np.int64)
-        return share_at_own_prompt(_of_length_one(self.extractor(images).features), own, self._means)
-
-
-def _of_length_one(features: npt.NDArray[np.floating]) -> FloatArray:
-    """(n, d) float64 rows of length 1."""
-    rows = np.asarray(features, dtype=np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
+        return share_at_own_prompt(normalised(self.extractor(images).features), own, self._means)
