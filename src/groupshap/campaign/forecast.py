@@ -188,7 +188,7 @@ def _configured_contributors(data: DataGroupingConfig) -> Row:
     """How many there will be, where the parameters tell."""
     if data.only:
         return ("contributors", float(len(set(data.only) - set(data.leave_out))), "", "data_grouping.only")
-    if data.split.by in ("dirichlet", "shards"):
+    if data.split.by == "dirichlet":
         return ("contributors", float(data.split.n_contributors), "", "data_grouping.split, at most")
     return ("contributors", _UNKNOWN, "", "known once data_grouping has run with these settings")
 
