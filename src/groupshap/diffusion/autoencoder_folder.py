@@ -9,7 +9,14 @@ from typing import Any
 
 from groupshap.errors import UserError
 
-__all__ = ["AutoencoderFolder", "PretrainedError", "check_weights", "read_autoencoder", "read_config"]
+__all__ = [
+    "AutoencoderFolder",
+    "PretrainedError",
+    "check_weights",
+    "pickles_in",
+    "read_autoencoder",
+    "read_config",
+]
 
 _KINDS = ("AutoencoderKL", "VQModel")
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
@@ -114,7 +121,7 @@ def check_weights(folder: Path) -> None:
     """
     if any((folder / name).is_file() for name in _WEIGHTS):
         return
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    pickles = pickles_in(folder)
     if pickles:
         raise PretrainedError(
             f"{folder} holds pickled weights only ({', '.join(pickles[:3])}), which may run any code when they are "
@@ -123,3 +130,8 @@ def check_weights(folder: Path) -> None:
     raise PretrainedError(
         f"{folder} holds no weights: expected {_WEIGHTS[0]}. Pickles are never downloaded. {_CONVERT}"
     )
+
+
+def pickles_in(folder: Path) -> list[str]:
+    """Names of the files in a folder that are pickles by their ending, which are never read."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)

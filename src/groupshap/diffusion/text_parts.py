@@ -6,7 +6,6 @@ Stable Diffusion 1.x and 2.x, and whatever has the same parts: ``unet``, ``vae``
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
+from groupshap.diffusion.autoencoder_folder import PretrainedError, pickles_in, read_config
 from groupshap.errors import UserError
 
 __all__ = [
@@ -63,8 +63,8 @@ def check_text_parts(folder: Path) -> None:
     Raises:
         TextPartsError: all that is wrong with it, in one message.
     """
-    configs = {name: _config(folder / name / "config.json") for name in _CLASSES}
-    scheduler = _config(folder / "scheduler" / "scheduler_config.json")
+    configs = {name: _config(folder / name) for name in _CLASSES}
+    scheduler = _config(folder / "scheduler", "scheduler_config.json")
     problems = [problem for name, config in configs.items() for problem in _network_problems(folder / name, config)]
     if not (folder / "tokenizer").is_dir():
         problems.append("`tokenizer` is missing")
@@ -84,12 +84,11 @@ def check_text_parts(folder: Path) -> None:
         )
 
 
-def _config(path: Path) -> dict[str, Any] | None:
+def _config(folder: Path, name: str = "config.json") -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_config(folder, name)
+    except PretrainedError:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _network_problems(folder: Path, config: Mapping[str, Any] | None) -> list[str]:
@@ -100,7 +99,7 @@ def _network_problems(folder: Path, config: Mapping[str, Any] | None) -> list[st
     found = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
     problems = [] if found == expected else [f"`{name}` is a {found}, expected a {expected}"]
     if not list(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for kind in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(kind))
+        pickles = pickles_in(folder)
         has = f"only {', '.join(pickles)}: pickles are never read, convert them" if pickles else "no weights"
         problems.append(f"`{name}` has {has} (expected .safetensors)")
     return problems
@@ -128,7 +127,7 @@ def _misfits(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def read_noise(folder: Path) -> DDPMScheduler:
     """The noise process; steps of solvers start at the noisiest level ("trailing", Lin et al. 2024)."""
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    config = read_config(folder / "scheduler", "scheduler_config.json")
     return DDPMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing")
 
 
@@ -141,7 +140,7 @@ def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
 
 def n_halvings(folder: Path) -> int:
     """How often the U-Net halves the side of a latent."""
-    return len(json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))["block_out_channels"]) - 1
+    return len(read_config(folder / "unet")["block_out_channels"]) - 1
 
 
 class Tokens:
