@@ -164,22 +164,16 @@ def check_reference(image_table: pd.DataFrame, measuring: PropertyEvalConfig) ->
 
 
 def check_prompts(image_table: pd.DataFrame, measuring: PropertyEvalConfig) -> None:
-    """Refuse prompts that property ``prompt_fidelity`` has no real images of.
+    """Refuse prompts with which a property cannot do, such as those of which there are no real images.
 
     Raises:
         ParameterProblems: the prompts there are.
     """
-    if "prompt_fidelity" not in measuring.properties.names:
-        return
-    known = sorted(set(image_table["prompt"].astype(str))) if "prompt" in image_table else []
-    unknown = [prompt for prompt in measuring.prompts or [] if prompt not in known]
-    if unknown or not known:
-        raise ParameterProblems(
-            [
-                f"`property_eval.prompts` has {unknown}, of which there are no real images to compare with: property "
-                f"prompt_fidelity expects some of {known[:20]}, which `data_grouping.prompt` makes."
-            ]
-        )
+    properties = resolve_properties(measuring.properties)
+    able = [built for built in properties if hasattr(built, "prompt_problems")]
+    problems = [text for built in able for text in built.prompt_problems(image_table, measuring.prompts or ())]
+    if problems:
+        raise ParameterProblems(problems)
 
 
 def _unknown(key: str) -> str:

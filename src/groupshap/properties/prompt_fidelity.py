@@ -81,6 +81,17 @@ class PromptFidelity:
             return [f"property '{self.name}' needs images of at least two prompts, got one for all images"]
         return []
 
+    def prompt_problems(self, image_table: pd.DataFrame, prompts: Sequence[str]) -> list[str]:
+        """Which prompts have no real images to compare with; empty if all is well."""
+        known = sorted(set(image_table[PROMPT_COLUMN].astype(str))) if PROMPT_COLUMN in image_table else []
+        unknown = [prompt for prompt in prompts if prompt not in known]
+        if known and not unknown:
+            return []
+        return [
+            f"`property_eval.prompts` has {unknown}, of which there are no real images to compare with: property "
+            f"{self.name} expects some of {known[:20]}, which `data_grouping.prompt` makes."
+        ]
+
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take what ``fit`` returned."""
         self._means = state["means"]
