@@ -14,7 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from warm import kedro
+
 PROJECT = Path(__file__).resolve().parents[1]
+INLINE = "engine.kind=inline"  # a worker would import its libraries first, which takes longer than a few tiny jobs
 COLUMNS = ["property", "contributor", "n_images", "shapley_value", "standard_error", "ci_low", "ci_high", "share"]
 FRONT = ["split", "coalition_id", "replicate", "n_contributors", "members"]
 BACK = ["train_seconds", "sample_seconds", "fingerprint"]
@@ -34,20 +37,17 @@ class Copy:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
         self.environment |= {"KEDRO_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments]
-
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run to the end; the log."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        status, log = kedro(["run", "--env", "test", *arguments], self.folder, self.environment)
+        assert status == code, log
+        return log
 
     def start(self, *arguments: str) -> subprocess.Popen:
+        """Start it from nothing, as a user does."""
         return subprocess.Popen(
-            self.command(*arguments), cwd=self.folder, env=self.environment, start_new_session=True,
+            [sys.executable, "-m", "kedro", "run", "--env", "test", *arguments],
+            cwd=self.folder, env=self.environment, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -112,7 +112,7 @@ def test_values_come_again_from_the_utilities_alone(finished):
 
 def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bits(finished, tmp_path):
     copy = Copy(tmp_path / "project")
-    process = copy.start("--params", "engine.kind=inline")
+    process = copy.start("--params", INLINE)
     deadline = time.monotonic() + 240
     while len(copy.committed()) < 4:
         assert process.poll() is None, "it ended before it could be killed"
@@ -132,16 +132,15 @@ def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bits(finished, tmp
 
 def test_a_larger_budget_tops_up_and_an_error_target_stops_early(finished, tmp_path):
     before = finished.committed()
-    log = finished.run(
-        "--params", "subset_finetune.budget=20,subset_finetune.batch=4,subset_finetune.target_relative_error=9.9"
-    )
+    growing = "subset_finetune.budget=20,subset_finetune.batch=4,subset_finetune.target_relative_error=9.9"
+    log = finished.run("--params", f"{INLINE},{growing}")
     assert "10 planned, 10 re-used" in log
     assert "more evaluations" in log
     assert len(finished.table("07_model_output/utilities.csv")) < 20
     assert finished.committed() == before
-    log = finished.run("--params", "subset_finetune.budget=18")
+    log = finished.run("--params", f"{INLINE},subset_finetune.budget=18")
     assert "18 planned, 16 re-used, 2 to fine-tune" in log
-    finished.run()
+    finished.run("--params", INLINE)
 
 
 def test_the_property_of_the_readme_is_measured_without_new_training(finished):
@@ -149,11 +148,12 @@ def test_the_property_of_the_readme_is_measured_without_new_training(finished):
     (code,) = [block.partition("```")[0] for block in readme.split("```python\n")[1:] if "class Brightness" in block]
     (finished.folder / "brightness.py").write_text(code, encoding="utf-8")
     finished.environment["PYTHONPATH"] = "."
-    log = finished.run("--params", "property_eval.properties.names=frechet_efficientnet+brightness:Brightness")
+    names = "property_eval.properties.names=frechet_efficientnet+brightness:Brightness"
+    log = finished.run("--params", f"{INLINE},{names}")
     assert "16 planned, 16 re-used, 0 to fine-tune" in log
     assert finished.table("07_model_output/utilities.csv")["brightness"].between(0, 255).all()
     assert "brightness" in set(finished.table("08_reporting/shapley_values.csv")["property"])
-    finished.run()
+    finished.run("--params", INLINE)
 
 
 def test_mlflow_answers_the_questions_of_the_readme(finished, monkeypatch):

@@ -11,9 +11,7 @@ from mlflow import MlflowClient
 from groupshap.pipelines.counterfactuals.nodes import choose_removals
 from groupshap.tasks.config import CounterfactualConfig
 from groupshap.validation.rivals import with_rivals
-from test_run import PROPERTIES, Copy
-
-INLINE = "engine.kind=inline"  # tasks of a tenth of a second: starting workers would take most of the time
+from test_run import INLINE, PROPERTIES, Copy
 
 
 @pytest.fixture(scope="module")

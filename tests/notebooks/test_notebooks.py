@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from warm import kedro
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.name for path in (PROJECT / "notebooks").glob("*.ipynb"))
@@ -27,9 +27,8 @@ def project(tmp_path_factory):
     for name in ("src", "conf/local"):
         (folder / name).mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")} | ENVIRONMENT
-    command = [sys.executable, "-m", "kedro", "run", "--params", "engine.kind=inline"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, log = kedro(["run", "--params", "engine.kind=inline"], folder, environment)
+    assert status == 0, log
     return folder
 
 
