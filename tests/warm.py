@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 # Kedro itself is not among them: it looks for the project's logging in the folder it is imported in.
-HEAVY = ["diffusers", "matplotlib.pyplot", "mlflow.store.tracking.sqlalchemy_store", "pandas", "sklearn.linear_model",
-         "scipy.stats", "torch", "torch_pruning", "torchmetrics", "groupshap.preflight", "groupshap.tracking.hooks"]  # fmt: skip
+HEAVY = [
+    *("diffusers", "matplotlib.pyplot", "mlflow.store.tracking.sqlalchemy_store", "pandas", "sklearn.linear_model"),
+    *("scipy.stats", "torch", "torch_pruning", "torchmetrics", "groupshap.preflight", "groupshap.tracking.hooks"),
+]
 LIMIT_S = 600
 
 context = multiprocessing.get_context("forkserver")

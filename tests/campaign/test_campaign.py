@@ -326,7 +326,7 @@ def plan_of(project, folder, utilities=None, finetuning=BARE, **changes):
         models=Store(folder / "models"),
         records=Store(folder / "properties"),
     )
-    data = DataGroupingConfig(image_size=8, n_images_per_contributor=4)
+    data = DataGroupingConfig(image_size=8, n_images_per_contributor=4, **changes.pop("grouping", {}))
     settings = Settings(PlanConfig(), data, BASE, PRUNING, finetuning, MEASURE, EstimationConfig())
     where = {"device": "cpu", "n_threads": 1}
     campaign = changes.pop("campaign", project["campaign"])
@@ -344,6 +344,8 @@ def test_a_forecast_needs_nothing_and_says_what_it_rests_on(project, tmp_path):
     assert value["training per coalition"] == pytest.approx(flop / 0.05e12)
     assert "plan.throughput_tflops" in basis["training per coalition"]
     assert value["disk in all"] < 2
+    at_most, why = plan_of(project, tmp_path, grouping={"max_contributors": 5}, **nothing)
+    assert (at_most["contributors"], why["contributors"]) == (5, "data_grouping.max_contributors, at most")
     assert not list(tmp_path.iterdir()), "it writes nothing"
 
 

@@ -186,11 +186,16 @@ def _count_rows(campaign: Campaign | None, known: Known, settings: Settings, run
 
 def _configured_contributors(data: DataGroupingConfig) -> Row:
     """How many there will be, where the parameters tell."""
-    if data.only:
-        return ("contributors", float(len(set(data.only) - set(data.leave_out))), "", "data_grouping.only")
-    if data.split.by == "dirichlet":
-        return ("contributors", float(data.split.n_contributors), "", "data_grouping.split, at most")
-    return ("contributors", _UNKNOWN, "", "known once data_grouping has run with these settings")
+    limits = {
+        "data_grouping.only": len(set(data.only) - set(data.leave_out)) or None,
+        "data_grouping.split": data.split.n_contributors if data.split.by == "dirichlet" else None,
+        "data_grouping.max_contributors": data.max_contributors,
+    }
+    known = {name: limit for name, limit in limits.items() if limit is not None}
+    if not known:
+        return ("contributors", _UNKNOWN, "", "known once data_grouping has run with these settings")
+    least = min(known, key=lambda name: known[name])
+    return ("contributors", float(known[least]), "", least if least == "data_grouping.only" else f"{least}, at most")
 
 
 def _time_rows(
