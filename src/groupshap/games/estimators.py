@@ -36,6 +36,8 @@ __all__ = ["ESTIMATORS", "estimate", "estimate_collapsed", "relative_difference"
 
 MAX_COMPANION_ROWS = 600
 ROWS_PER_BLOCK = 1500
+MIN_ROWS_OF_RIDGE = 16
+"""With fewer rows the ridge has as many columns as rows, and its leave-one-out residuals are below the noise."""
 ENUMERATION = "enumerated"
 
 
@@ -87,7 +89,7 @@ def estimate(
 
     Returns:
         The values with covariance and diagnostics. If the leave-one-out error of ``gp`` exceeds that of
-        ``size_adjusted``, the latter's values are returned and ``diagnostics["fall_back"]`` says so.
+        ``size_adjusted`` on 16 or more rows, the latter's values are returned and ``diagnostics["fall_back"]`` says so.
 
     Raises:
         ValueError: bad rows, an unknown name, or too few coalitions for the estimator; the message names what is
@@ -185,7 +187,7 @@ def _gp(evaluations: Evaluations, settings: Settings) -> Fit:
         "size_adjusted_relative_difference": relative_difference(companion.coefficients, fit.values),
         "fall_back": "none",
     }
-    if error > companion_error:
+    if error > companion_error and len(companion.residuals) >= MIN_ROWS_OF_RIDGE:
         remarks["fall_back"] = "size_adjusted instead of gp: its leave-one-out error is smaller"
         fit = _fallen_back(evaluations, settings, fit)
     return replace(fit, diagnostics={**fit.diagnostics, **remarks})

@@ -178,6 +178,14 @@ def find_theta(evaluations: Evaluations, standardised: FloatArray, scale: float)
     )
 
 
+def row_likelihood(theta: FloatArray, evaluations: Evaluations) -> float:
+    """Negative log likelihood of the rows and of their replicates in standardised units, without the prior of θ."""
+    _, scale, standardised = standardise(evaluations.utilities)
+    masks = evaluations.masks
+    of_means = _likelihood(theta, geometry(masks, masks), standardised, evaluations.replicates)
+    return of_means + replicate_term(theta, replicate_spread(evaluations, scale))
+
+
 def condition(
     masks: CoalitionMatrix,
     replicates: FloatArray,

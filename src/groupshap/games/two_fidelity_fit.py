@@ -30,6 +30,7 @@ from groupshap.games.subset_gp import (
     noise_of_rows,
     replicate_spread,
     replicate_term,
+    row_likelihood,
     search_rows,
     standardise,
     with_checked_noise,
@@ -38,7 +39,7 @@ from groupshap.games.subset_kernel import NOISE, Geometry, components, geometry
 from groupshap.games.two_fidelity_model import CoKriging, condition_levels, stack
 from groupshap.games.types import CoalitionMatrix, FloatArray
 
-__all__ = ["LevelData", "fit_levels", "level_data", "level_objective"]
+__all__ = ["LevelData", "evidence_of_levels", "fit_levels", "level_data", "level_objective"]
 
 RHO_PRIOR = (0.7, 0.5)
 """Mean and standard deviation of ρ in units of the ratio of spreads of the two levels: a correlation, roughly."""
@@ -205,6 +206,19 @@ def level_likelihood(rho: float, theta: FloatArray, data: LevelData) -> float:
     whitened = scipy.linalg.solve_triangular(factor, residual, lower=True, check_finite=False)
     value = 0.5 * whitened @ whitened + np.log(np.diag(factor)).sum()
     return float(value + replicate_term(theta, data.spread))
+
+
+def evidence_of_levels(stages: Sequence[CoKriging], evaluations: Evaluations) -> float:
+    """How much likelier the last level's rows are with the levels below: log p(y | rows below) − log p(y).
+
+    Args:
+        stages: what :func:`fit_levels` returned.
+        evaluations: rows of the last level.
+    """
+    _, scale, standardised = standardise(evaluations.utilities)
+    data = level_data(stages[-2], evaluations, standardised, scale, np.arange(len(standardised)))
+    joint = level_likelihood(stages[-1].rhos[-1] / data.ratio, stages[-1].thetas[-1], data)
+    return row_likelihood(find_theta(evaluations, standardised, scale), evaluations) - joint
 
 
 def _factor(rho: float, data: LevelData, parts: tuple[FloatArray, ...], noise: FloatArray) -> FloatArray | None:
