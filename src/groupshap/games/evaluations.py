@@ -97,12 +97,15 @@ class Evaluations:
         )
 
 
-def collapse(coalitions: CoalitionMatrix, utilities: Utilities) -> Evaluations:
+def collapse(
+    coalitions: CoalitionMatrix, utilities: Utilities, *, clearly_larger: float = CLEARLY_LARGER
+) -> Evaluations:
     """Check the rows and average the replicates of each coalition.
 
     Args:
         coalitions: (n_coalitions, n_players) bool (or 0/1 integers), any order, duplicates are replicates.
         utilities: (n_coalitions,) finite numbers.
+        clearly_larger: ratio of variances from which the seeds of ∅ are taken to vary more than those of the others.
 
     Raises:
         ValueError: wrong shape or type, non-finite utilities (rows named), or a missing empty or grand coalition.
@@ -119,7 +122,9 @@ def collapse(coalitions: CoalitionMatrix, utilities: Utilities) -> Evaluations:
     squares = np.add.reduceat((values[order] - means[group[order]]) ** 2, starts)
     canonical = _canonical_order(masks[first], means)
     masks = masks[first][canonical]
-    variance, freedom, worth_of_empty = _seed_noise(masks, *(a[canonical] for a in (means, replicates, squares)))
+    variance, freedom, worth_of_empty = _seed_noise(
+        masks, *(a[canonical] for a in (means, replicates, squares)), clearly_larger
+    )
     replicates = replicates[canonical]
     replicates[0] = worth_of_empty
     return Evaluations(
@@ -134,7 +139,7 @@ def collapse(coalitions: CoalitionMatrix, utilities: Utilities) -> Evaluations:
 
 
 def _seed_noise(
-    masks: CoalitionMatrix, means: FloatArray, replicates: FloatArray, squares: FloatArray
+    masks: CoalitionMatrix, means: FloatArray, replicates: FloatArray, squares: FloatArray, clearly_larger: float
 ) -> tuple[float, int, float]:
     """Pooled variance within replicates, its degrees of freedom, and what the measurements of ∅ are worth.
 
@@ -148,6 +153,7 @@ def _seed_noise(
         means: (m,) float64, of each coalition.
         replicates: (m,) float64.
         squares: (m,) float64, squared deviations from the mean, summed over replicates.
+        clearly_larger: see :func:`collapse`.
     """
     freedom = int(replicates.sum()) - len(means)
     others = freedom - (int(replicates[0]) - 1)
@@ -156,7 +162,7 @@ def _seed_noise(
         return pooled, freedom, float(replicates[0])
     of_empty = float(squares[0]) / (freedom - others)
     usual = float(squares[1:].sum()) / others if others >= MIN_FREEDOM else _variance_at_equal_size(masks, means)
-    if not 0.0 < usual < of_empty / CLEARLY_LARGER:
+    if not 0.0 < usual < of_empty / clearly_larger:
         return pooled, freedom, float(replicates[0])
     rest = float(squares[1:].sum()) / others if others else float("nan")
     return rest, others, float(replicates[0]) * usual / of_empty

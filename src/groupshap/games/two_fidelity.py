@@ -24,10 +24,10 @@ from groupshap.games.exact import MAX_EXACT_PLAYERS
 from groupshap.games.requirements import MIN_INTERIOR
 from groupshap.games.subset_gp import MAX_PROCESS_ROWS
 from groupshap.games.two_fidelity_calibration import parameter_uncertainty
-from groupshap.games.two_fidelity_fit import evidence_of_levels, fit_levels, interior_spreads
+from groupshap.games.two_fidelity_fit import evidence_of_levels, fit_levels
 from groupshap.games.two_fidelity_model import CoKriging
-from groupshap.games.types import CoalitionMatrix, FloatArray, ShapleyValues, Utilities, check_player_names
-from groupshap.games.uncertainty import MIN_SEED_FREEDOM, noise_from_replicates
+from groupshap.games.types import CoalitionMatrix, ShapleyValues, Utilities, check_player_names
+from groupshap.games.uncertainty import noise_from_replicates
 
 __all__ = ["estimate_two_fidelity", "levels_of", "thinned"]
 
@@ -145,40 +145,11 @@ def levels_of(
 
 
 def _collapsed(coalitions: CoalitionMatrix, utilities: Utilities, name: str) -> Evaluations:
+    """Rows of one level. A design repeats ∅ on purpose, so any larger spread of its seeds counts as its own."""
     try:
-        evaluations = collapse(coalitions, utilities)
+        return collapse(coalitions, utilities, clearly_larger=1.0)
     except ValueError as error:
         raise ValueError(f"In {name}: {error}") from error
-    empty = ~np.asarray(coalitions, dtype=bool).any(axis=1)
-    return _with_own_noise_of_nobody(evaluations, np.asarray(utilities, dtype=np.float64)[empty])
-
-
-def _with_own_noise_of_nobody(evaluations: Evaluations, of_empty: FloatArray) -> Evaluations:
-    """The same rows, the replicates of ∅ kept out of the pooled seed variance and counted at what they are worth.
-
-    v(∅) is that of an untrained network. On recorded games its spread over seeds was twenty times that of trained
-    models: pooled with theirs it would drown everything that contributors do. Its R measurements count as R·σ²/σ_∅² of
-    the usual ones, never more than R; σ² from other replicates, or, below three degrees of freedom, what the interior
-    rows vary at equal size.
-
-    Args:
-        evaluations: collapsed rows of one design.
-        of_empty: (R,) float64, the measurements of ∅.
-    """
-    freedom = len(of_empty) - 1
-    if freedom < 1 or evaluations.replicates[0] < len(of_empty):  # one measurement, or ``collapse`` has done it
-        return evaluations
-    squares = float(((of_empty - of_empty.mean()) ** 2).sum())
-    others = evaluations.seed_freedom - freedom
-    rest = max(evaluations.seed_variance * evaluations.seed_freedom - squares, 0.0)
-    variance = rest / others if others else math.nan
-    usual = (
-        variance if others >= MIN_SEED_FREEDOM else interior_spreads(evaluations.masks, evaluations.utilities)[0] ** 2
-    )
-    replicates = evaluations.replicates.copy()
-    if squares / freedom > usual > 0.0:
-        replicates[0] *= usual * freedom / squares
-    return replace(evaluations, replicates=replicates, seed_variance=variance, seed_freedom=others)
 
 
 def _require_enough(levels: list[Evaluations], names: list[str]) -> None:
