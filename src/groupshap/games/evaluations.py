@@ -31,20 +31,25 @@ class Evaluations:
     Attributes:
         masks: (m, n_players) bool, distinct.
         utilities: (m,) float64, mean over replicates.
-        replicates: (m,) float64, rows behind each mean; those of ∅ count less where its seeds vary clearly more.
+        counts: (m,) int64, rows behind each mean.
+        replicates: (m,) float64, what these are worth: ``counts``, but less for ∅ where its seeds vary clearly more.
         pair_ids: (m,) int64, equal for S and N∖S, numbered from 0 (the pair ∅, N).
-        n_rows: rows before averaging.
         seed_variance: pooled variance of one evaluation within replicates; nan without replicates.
         seed_freedom: degrees of freedom behind ``seed_variance``.
     """
 
     masks: CoalitionMatrix
     utilities: FloatArray
+    counts: IntArray
     replicates: FloatArray
     pair_ids: IntArray
-    n_rows: int
     seed_variance: float
     seed_freedom: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows before averaging."""
+        return int(self.counts.sum())
 
     @property
     def n_players(self) -> int:
@@ -89,9 +94,9 @@ class Evaluations:
         return Evaluations(
             self.masks[rows],
             self.utilities[rows],
+            self.counts[rows],
             self.replicates[rows],
             self.pair_ids[rows],
-            int(self.replicates[rows].sum()),
             self.seed_variance,
             self.seed_freedom,
         )
@@ -117,25 +122,15 @@ def collapse(
     # Sorted sums: the mean of replicates must not depend on the order of the rows.
     order = np.lexsort((values, group))
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    replicates = np.bincount(group).astype(np.float64)
-    means = np.add.reduceat(values[order], starts) / replicates
+    counts = np.bincount(group)
+    means = np.add.reduceat(values[order], starts) / counts
     squares = np.add.reduceat((values[order] - means[group[order]]) ** 2, starts)
     canonical = _canonical_order(masks[first], means)
     masks = masks[first][canonical]
-    variance, freedom, worth_of_empty = _seed_noise(
-        masks, *(a[canonical] for a in (means, replicates, squares)), clearly_larger
-    )
-    replicates = replicates[canonical]
-    replicates[0] = worth_of_empty
-    return Evaluations(
-        masks=masks,
-        utilities=means[canonical],
-        replicates=replicates,
-        pair_ids=_pair_ids(masks),
-        n_rows=len(values),
-        seed_variance=variance,
-        seed_freedom=freedom,
-    )
+    counts, means = counts[canonical], means[canonical]
+    replicates = counts.astype(np.float64)
+    variance, freedom, replicates[0] = _seed_noise(masks, means, replicates, squares[canonical], clearly_larger)
+    return Evaluations(masks, means, counts, replicates, _pair_ids(masks), variance, freedom)
 
 
 def _seed_noise(

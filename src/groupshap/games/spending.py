@@ -176,9 +176,9 @@ def _left(
     measured = {
         (number, mask.tobytes()): count
         for number, level in enumerate(levels)
-        for mask, count in zip(level.masks, level.replicates, strict=True)
+        for mask, count in zip(level.masks, level.counts, strict=True)
     }
-    done = [measured.get((number, mask.tobytes()), 0.0) for number, mask in zip(numbers.tolist(), masks, strict=True)]
+    done = [measured.get((number, mask.tobytes()), 0) for number, mask in zip(numbers.tolist(), masks, strict=True)]
     return np.asarray(max_replicates, dtype=np.float64)[numbers] - np.array(done)
 
 
