@@ -125,8 +125,8 @@ def compare(folder: Path) -> list[str]:
         *lines,
         "",
         f"Values identical on all engines: {same}. Wall times are of whole `kedro run`s of three pipelines: start of "
-        "Python, the imports of every worker, measuring and estimation included. Fine-tuned per minute: from when every "
-        "worker has finished its first coalition.",
+        "Python, the imports of every worker, measuring and estimation included. Fine-tuned per minute: from when "
+        "every worker has finished its first coalition.",
         f"Two processes that only multiply matrices do {machine_gain():.2f} times the work of one on this machine.",
     ]
 
