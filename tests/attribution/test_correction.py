@@ -29,7 +29,8 @@ def leaning():
 def test_values_become_those_of_the_retrained_game(leaning):
     contributors, cheap, both = leaning
     alone, *_ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG)
-    corrected, comparison, *_ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG, both)
+    both.loc[both["split"] == "correction", "train_seconds"] = 500.0
+    corrected, comparison, diagnostics, _ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG, both)
     truth = pd.Series(true_values("accuracy", len(contributors)), contributors["contributor"])
 
     def error(table):
@@ -39,6 +40,7 @@ def test_values_become_those_of_the_retrained_game(leaning):
     assert error(corrected) < 0.3 * error(alone)
     estimators = set(comparison.loc[comparison["property"] == "accuracy", "estimator"])
     assert estimators == {"two_fidelity", "gp"}, "the cheap game's values stay beside them"
+    assert (diagnostics["seconds_per_evaluation"] > 400.0).all(), "going on means more retrainings"
 
 
 def test_retrainings_of_other_utilities_are_left_out_and_that_is_said(leaning, caplog):
@@ -56,5 +58,10 @@ def test_moves_say_how_far_and_the_picture_draws(leaning):
     moves = explain_correction(cheap, both, contributors, CONFIG)
     assert set(moves["property"]) == {"accuracy", "frechet_x"}
     np.testing.assert_allclose(moves["moved"], moves["corrected_value"] - moves["cheap_value"])
+    values, *_ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG, both)
+    key, interval = ["property", "contributor"], ["ci_low", "ci_high"]
+    pd.testing.assert_frame_equal(
+        moves.set_index(key)[interval].sort_index(), values.set_index(key)[interval].sort_index()
+    )
     assert draw_correction(moves, "accuracy").axes
     assert moves_table({}).empty

@@ -14,12 +14,16 @@ from groupshap.attribution.utilities_table import coalition_utilities
 from groupshap.games import CoalitionMatrix, ShapleyValues, Utilities
 from groupshap.members import short_name
 
-__all__ = ["draw_correction", "moves_table", "retrained_rows"]
+__all__ = ["RETRAINED", "draw_correction", "moves_table", "retrained_rows"]
 
 logger = logging.getLogger(__name__)
 
 RETRAINED = "correction"
 CHEAP = "estimation"
+MOVES_COLUMNS = (
+    *("property", "contributor", "cheap_value", "corrected_value", "moved"),
+    *("standard_error", "ci_low", "ci_high", "estimator"),
+)
 _N_SHOWN_MAX = 40
 
 
@@ -53,18 +57,20 @@ def retrained_rows(
     return cheap.reset_index(drop=True), {name: (masks, own) for name, own in values.items()}
 
 
-def moves_table(pairs: Mapping[str, tuple[ShapleyValues, ShapleyValues]]) -> pd.DataFrame:
+def moves_table(pairs: Mapping[str, tuple[ShapleyValues, ShapleyValues]], level: float = 0.95) -> pd.DataFrame:
     """How the retrainings moved every contributor.
 
     Args:
         pairs: {property: (values of the cheap game, corrected values)}.
+        level: coverage of the intervals.
 
     Returns:
-        property, contributor, cheap_value, corrected_value, moved (corrected − cheap), standard_error (of the corrected
-        value) and estimator (``two_fidelity``, or what it fell back to).
+        property, contributor, cheap_value, corrected_value, moved (corrected − cheap), standard_error, ci_low and
+        ci_high (of the corrected value) and estimator (``two_fidelity``, or what it fell back to).
     """
     tables = []
     for name, (cheap, main) in pairs.items():
+        low, high = main.interval(level)
         tables.append(
             pd.DataFrame(
                 {
@@ -74,12 +80,13 @@ def moves_table(pairs: Mapping[str, tuple[ShapleyValues, ShapleyValues]]) -> pd.
                     "corrected_value": main.values,
                     "moved": main.values - cheap.values,
                     "standard_error": main.standard_errors,
+                    "ci_low": low,
+                    "ci_high": high,
                     "estimator": main.estimator,
                 }
             )
         )
-    columns = ["property", "contributor", "cheap_value", "corrected_value", "moved", "standard_error", "estimator"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=MOVES_COLUMNS)
 
 
 def draw_correction(moves: pd.DataFrame, property_name: str) -> Figure:
@@ -89,8 +96,10 @@ def draw_correction(moves: pd.DataFrame, property_name: str) -> Figure:
     axes = figure.subplots()
     rows = np.arange(len(table))
     axes.hlines(rows, table["cheap_value"], table["corrected_value"], color=GREY, linewidth=1.2, zorder=1)
+    corrected = table["corrected_value"]
+    reach = [corrected - table["ci_low"], table["ci_high"] - corrected]
     axes.errorbar(
-        table["corrected_value"], rows, xerr=1.96 * table["standard_error"], fmt="D", color=INK, markersize=5,
+        corrected, rows, xerr=reach, fmt="D", color=INK, markersize=5,
         capsize=2.5, elinewidth=1.0, label="corrected by retrainings",
     )  # fmt: skip
     axes.plot(table["cheap_value"], rows, "o", color=HARMED, markersize=5, label="cheap game alone")
@@ -99,7 +108,8 @@ def draw_correction(moves: pd.DataFrame, property_name: str) -> Figure:
     axes.set_xlabel(f"Shapley value, in units of {short_name(property_name, 40)}", fontsize=9, color=INK)
     mean = float(table["moved"].mean())
     words = [
-        f"Diamonds: the retrained game, 95 % intervals. On average the retrainings move the values by {mean:+.3g}."
+        "Diamonds: the retrained game, with the intervals of shapley_values.csv. On average the retrainings move the "
+        f"values by {mean:+.3g}."
     ]
     top = header(figure, f"What retraining changes: {short_name(property_name, 40)}", words)
     axes.legend(loc="best", fontsize=8, frameon=False)

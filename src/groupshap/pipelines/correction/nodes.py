@@ -61,7 +61,8 @@ def explain_correction(
                 corrected_values(retrained[name], masks, values, estimation, names),
             )
             for name, values in measured.items()
-        }
+        },
+        estimation.level,
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from groupshap.attribution.config import EstimationConfig
-from groupshap.attribution.correction import retrained_rows
+from groupshap.attribution.correction import RETRAINED, retrained_rows
 from groupshap.attribution.fits import attribute, fit_size_curve, log_left_out
 from groupshap.attribution.plots import draw_attribution, draw_overview, draw_size_curve
 from groupshap.attribution.summary import fitted_by, summary_lines
@@ -39,10 +39,12 @@ def estimate_shapley_values(
         name: attribute(coalitions, values, config, names, retrained.get(name)) for name, values in measured.items()
     }
     log_left_out(attributions)
+    # Going on means more of what is wanted: retrainings where there are some.
+    further = (correction_utilities, RETRAINED) if retrained else (utilities, "estimation")
     return (
         shapley_table(attributions, contributors, config.level),
         comparison_table(attributions, config.level),
-        diagnostics_table(attributions, utilities, config),
+        diagnostics_table(attributions, further[0], config, further[1]),
         interaction_table(attributions),
     )
 
