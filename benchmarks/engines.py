@@ -26,7 +26,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from main_job import RESULTS, kedro_run, project_copy
+from main_job import RESULTS, kedro_run
+from validity import prepared
 
 N_COALITIONS = 24
 STAGES = "subset_finetune,property_eval,shapley_estimation"
@@ -101,7 +102,7 @@ def measured(template: Path, folder: Path, engine: str, n_workers: int = 2) -> d
 
 def compare(folder: Path) -> list[str]:
     """Markdown lines: a table of the engines, the machine's own gain."""
-    template = project_copy(folder / "prepared")
+    template = prepared(folder / "prepared")
     kedro_run(template, "--pipelines", "data_grouping,base_training,pruning")
     rows = {}
     for n_workers in (1, 2):
@@ -134,7 +135,9 @@ def compare(folder: Path) -> list[str]:
 def main() -> None:
     """Run and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=None, help="keep the runs here; a temporary folder by default")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="goes on with what is prepared there; a new one by default"
+    )
     folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="groupshap_engines_"))
     folder.mkdir(parents=True, exist_ok=True)
     header = [
