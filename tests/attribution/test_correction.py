@@ -29,8 +29,8 @@ def leaning():
 def test_values_become_those_of_the_retrained_game(leaning):
     contributors, cheap, both = leaning
     alone, *_ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG)
-    both.loc[both["split"] == "correction", "train_seconds"] = 500.0
-    corrected, comparison, diagnostics, _ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG, both)
+    dear = both.assign(train_seconds=both["train_seconds"].where(both["split"] != "correction", 500.0))
+    corrected, comparison, diagnostics, _ = estimate_shapley_values(cheap, contributors, DIRECTIONS, CONFIG, dear)
     truth = pd.Series(true_values("accuracy", len(contributors)), contributors["contributor"])
 
     def error(table):

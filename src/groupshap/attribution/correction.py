@@ -14,7 +14,7 @@ from groupshap.attribution.utilities_table import coalition_utilities
 from groupshap.games import CoalitionMatrix, ShapleyValues, Utilities
 from groupshap.members import short_name
 
-__all__ = ["RETRAINED", "draw_correction", "moves_table", "retrained_rows"]
+__all__ = ["CHEAP", "RETRAINED", "draw_correction", "moves_table", "retrained_rows"]
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from groupshap.attribution.config import EstimationConfig
-from groupshap.attribution.correction import RETRAINED, retrained_rows
+from groupshap.attribution.correction import CHEAP, RETRAINED, retrained_rows
 from groupshap.attribution.fits import attribute, fit_size_curve, log_left_out
 from groupshap.attribution.plots import draw_attribution, draw_overview, draw_size_curve
 from groupshap.attribution.summary import fitted_by, summary_lines
@@ -40,11 +40,11 @@ def estimate_shapley_values(
     }
     log_left_out(attributions)
     # Going on means more of what is wanted: retrainings where there are some.
-    further = (correction_utilities, RETRAINED) if retrained else (utilities, "estimation")
+    priced, split = (correction_utilities, RETRAINED) if retrained else (utilities, CHEAP)
     return (
         shapley_table(attributions, contributors, config.level),
         comparison_table(attributions, config.level),
-        diagnostics_table(attributions, further[0], config, further[1]),
+        diagnostics_table(attributions, priced, config, split),
         interaction_table(attributions),
     )
 
