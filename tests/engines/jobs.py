@@ -52,6 +52,10 @@ def n_threads(job: dict) -> dict:
     return {"torch": torch.get_num_threads(), "limits": sorted(limits), "variable": os.environ["OMP_NUM_THREADS"]}
 
 
+def variable(job: dict) -> dict:
+    return {"value": os.environ.get(job["name"])}
+
+
 def sleep_and_tell(job: dict) -> dict:
     Path(job["folder"], str(os.getpid())).touch()
     time.sleep(job["seconds"])

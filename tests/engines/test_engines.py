@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jobs as job_functions
 import psutil
 import pytest
+from distributed.config import config as dask_config
 from pydantic import ValidationError
 
 from groupshap.engines.base import EngineConfig, JobsFailedError, map_unordered, run_jobs
@@ -120,6 +122,17 @@ def test_threads_of_the_driver_are_restored(monkeypatch):
     run_jobs(job_functions.n_threads, numbered(1), config, label="counting threads")
     assert torch.get_num_threads() == before
     assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_dask_s_memory_setting_does_not_reach_jobs_but_the_user_s_does(monkeypatch):
+    name = "MALLOC_TRIM_THRESHOLD_"
+    of_dask = dask_config["distributed"]["nanny"]["pre-spawn-environ"][name]
+    job = {"task_id": "0", "name": name}
+    for value, expected in ((str(of_dask), None), ("1000000", "1000000")):
+        monkeypatch.setenv(name, value)
+        config = EngineConfig(kind="local", n_workers=1, n_threads_per_worker=3)  # no other test's child is warm
+        with closing(map_unordered(job_functions.variable, [job], config)) as outcomes:
+            assert next(outcomes).record == {"value": expected}
 
 
 @BOTH
