@@ -4,6 +4,7 @@
     python benchmarks/two_fidelity.py --recorded       recorded games only
     python benchmarks/two_fidelity.py --synthetic      synthetic pairs only
     ... --designs 20                                   random designs per cell
+    python benchmarks/two_fidelity.py --timing         seconds of one fit of 2000 rows, one thread
 
 The wanted game is the retrained one (recipe ``retrain``), its exact values come from all coalitions. Each method may
 spend the same seconds, training and sampling of every run counted:
@@ -369,6 +370,21 @@ def _column(rows: list[Row], method: str, key: str) -> np.ndarray:
     return np.array([row[key] for row in rows if row["method"] == method], dtype=float)
 
 
+def timings() -> list[Row]:
+    """Seconds of one estimate of 1744 cheap and 256 retrained rows, the size at which it must stay within a minute."""
+    rows = []
+    for n_players in (10, 50, 258):
+        game = FAMILIES["additive+pairs"](n_players, np.random.default_rng(0))
+        cheap, wanted = (plan_coalitions(n_players, n_rows, seed=n_rows) for n_rows in (1744, 256))
+        cheap_values, values = (game.measure(0.3, len(masks))(masks) for masks in (cheap, wanted))
+        start = time.perf_counter()
+        result = estimate_two_fidelity(wanted, values, cheap, cheap_values)
+        seconds = round(time.perf_counter() - start, 1)
+        distinct = int(result.diagnostics.get("n_cheap_coalitions_used", np.nan))
+        rows.append({"players": n_players, "distinct cheap rows": distinct, "seconds": seconds})
+    return rows
+
+
 def pairs_of(options: argparse.Namespace) -> Iterator[tuple[Pair, tuple[int, ...], int]]:
     """(pair, budgets, design) of every run."""
     if not options.synthetic:
@@ -385,14 +401,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recorded", action="store_true")
     parser.add_argument("--synthetic", action="store_true")
+    parser.add_argument("--timing", action="store_true")
     parser.add_argument("--designs", type=int, default=20)
     parser.add_argument("--noise", type=float, default=0.3, help="of synthetic games, in their unit")
     parser.add_argument("--name", default="two_fidelity", help="stem of the result files")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     start = time.perf_counter()
-    rows = [row for pair, budgets, seed in pairs_of(options) for row in compare(pair, budgets, seed)]
-    write(rows, options.name, time.perf_counter() - start, summarise(rows))
+    if options.timing:
+        rows = timings()
+        write(rows, "two_fidelity_timing", time.perf_counter() - start, table(rows))
+    else:
+        rows = [row for pair, budgets, seed in pairs_of(options) for row in compare(pair, budgets, seed)]
+        write(rows, options.name, time.perf_counter() - start, summarise(rows))
 
 
 if __name__ == "__main__":
