@@ -46,6 +46,8 @@ def split_members(text: str) -> list[str]:
     if text == "":
         return []
     parts = text.split(_SEPARATOR)
+    if "\\" not in text and text.count("|") == len(parts) - 1 and all(parts):
+        return parts  # nothing is escaped; a plan of thousands of contributors has millions of names
     bad = [part for part in parts if not _ESCAPED_NAME.fullmatch(part)]
     if bad:
         raise ValueError(

@@ -20,6 +20,8 @@ from groupshap.games import (
     leave_one_out_coalitions,
     plan_coalitions,
 )
+from groupshap.games.evaluations import collapse
+from groupshap.games.regression import fit_size_adjusted, row_weights, size_columns
 from toy_games import ToyGame, additive, airport, random_unanimity, shoes, toy_games
 
 SHAPLEY = ("gp", "size_adjusted", "kernel", "kernel_exact", "permutation", "exact")
@@ -286,6 +288,21 @@ def test_errors_of_a_fall_back_hold_the_bias_of_the_ridge():
     assert len(covered) >= 5
     assert np.mean(covered) > 0.85
     assert np.mean(covered) >= np.mean(bootstrapped)
+
+
+def test_refits_with_fewer_rows_than_players_are_the_ridge_itself():
+    """Against least squares on stacked rows; a resample that lacks rows, and with them sizes."""
+    plan = plan_coalitions(60, 40, seed=0)
+    rows = collapse(plan, _noisy(additive(np.random.default_rng(0).normal(size=60)), plan, 0.5, 0))
+    counts = np.random.default_rng(1).integers(0, 3, len(rows.masks) - 2).astype(float)
+    found = fit_size_adjusted(rows, "uniform_size", counts=counts, penalty=2.0).coefficients
+    weights = np.sqrt(row_weights(rows, "uniform_size") * counts)
+    centred = rows.masks[2:] - rows.masks[2:].mean(axis=1, keepdims=True)
+    design = np.hstack([centred, size_columns(rows)]) * weights[:, None]
+    stacked = np.vstack([design, np.sqrt(2.0) * np.eye(60, design.shape[1])])
+    utilities = rows.utilities[2:] - rows.utilities[2:].mean()
+    expected = np.linalg.lstsq(stacked, np.append(utilities * weights, np.zeros(60)))[0][:60]
+    np.testing.assert_allclose(found - found.mean(), expected - expected.mean(), atol=1e-10)
 
 
 def test_law_is_inferred_and_reported():

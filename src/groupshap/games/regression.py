@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 
 from groupshap.games.evaluations import Evaluations
 from groupshap.games.exact import harmonic
@@ -210,9 +211,9 @@ def _solve_ridge(
     players: FloatArray, columns: FloatArray, target: FloatArray, scale: FloatArray, penalty: float
 ) -> FloatArray:
     """The same minimum by normal equations: fast for the many refits of a bootstrap."""
-    if players.shape[1] > len(target):  # the ridge stays in the row space, which has fewer dimensions
-        basis = np.linalg.qr(players.T)[0]
-        return basis @ _solve_ridge(players @ basis, columns, target, scale, penalty)
+    if players.shape[1] > len(target):
+        drawn = scale > 0.0  # by the bootstrap
+        return _solve_wide_ridge(players[drawn], columns[drawn], target[drawn], penalty / scale[drawn] ** 2)
     design = np.hstack([players, columns]) * scale[:, None]
     gram = design.T @ design
     n_players = players.shape[1]
@@ -220,6 +221,21 @@ def _solve_ridge(
     # A bootstrap sample may lack sizes, then the size columns are dependent: a rounding-sized ridge settles them.
     gram[diagonal] += np.append(np.full(n_players, penalty), np.full(columns.shape[1], 1e-10 * gram[diagonal].max()))
     return np.linalg.solve(gram, design.T @ (target * scale))[:n_players]
+
+
+def _solve_wide_ridge(players: FloatArray, columns: FloatArray, target: FloatArray, noise: FloatArray) -> FloatArray:
+    """The same for fewer rows than players, solved in the space of the rows.
+
+    β = Xᵀα with (XXᵀ + diag noise) α = target − columns·γ and α orthogonal to the columns.
+    """
+    gram = players @ players.T
+    gram[np.diag_indices_from(gram)] += noise
+    factor = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    whitened = scipy.linalg.solve_triangular(factor, np.column_stack([columns, target]), lower=True, check_finite=False)
+    # A bootstrap sample may lack sizes, then the size columns are dependent; what they explain is the same for all γ.
+    gamma = np.linalg.lstsq(whitened[:, :-1], whitened[:, -1])[0]
+    residual = whitened[:, -1] - whitened[:, :-1] @ gamma
+    return players.T @ scipy.linalg.solve_triangular(factor, residual, lower=True, trans="T", check_finite=False)
 
 
 def _sum_by(groups: np.ndarray, terms: FloatArray) -> FloatArray:

@@ -12,6 +12,8 @@ __all__ = ["require_full_rank", "require_interior"]
 
 MIN_INTERIOR = 8
 """Fewer distinct coalitions than this cannot support the hyper-parameters of the process."""
+MAX_PLAYERS_OF_RANK = 300
+"""Above, the smallest plan of full rank is not searched for."""
 
 
 def require_interior(evaluations: Evaluations, estimator: str) -> None:
@@ -30,20 +32,22 @@ def require_interior(evaluations: Evaluations, estimator: str) -> None:
 def require_full_rank(evaluations: Evaluations) -> None:
     """Raise unless the masks span all players, so that the paper's regression has one solution."""
     n, masks = evaluations.n_players, evaluations.masks[2:]
-    rank = int(np.linalg.matrix_rank(masks.astype(np.float64))) if len(masks) else 0
+    # The rank of thousands of rows and players takes minutes; fewer rows than players need none.
+    rank = len(masks) if len(masks) < n else int(np.linalg.matrix_rank(masks.astype(np.float64)))
     if rank < n:
         raise ValueError(
-            f"Expected coalitions of rank {n} (one per player) for estimator 'kernel', got rank {rank} from "
-            f"{len(masks)} distinct coalitions besides the empty and the grand one. Smallest sufficient plan: "
-            f"plan_coalitions({n}, {_rows_of_full_rank(n)}, seed=0) (another seed may need some more rows); "
-            "or use `gp` or `size_adjusted`."
+            f"Expected coalitions of rank {n} (one per player) for estimator 'kernel', got rank {rank} or less from "
+            f"{len(masks)} distinct coalitions besides the empty and the grand one. {_sufficient_plan(n)} (another "
+            "seed may need some more rows); or use `gp` or `size_adjusted`."
         )
 
 
-def _rows_of_full_rank(n: int) -> int:
-    """Rows of the plan with seed 0 whose masks span all players: at least n − 1 pairs and the end points."""
+def _sufficient_plan(n: int) -> str:
+    """The plan with seed 0 whose masks span all players: at least n − 1 pairs and the end points."""
     budget = min(2 * n, 2**n) if n < 63 else 2 * n
     step = 2 * max(1, n // 32)
+    if n > MAX_PLAYERS_OF_RANK:
+        return f"Sufficient plan, as a rule: plan_coalitions({n}, {budget + step}, seed=0)"
     while np.linalg.matrix_rank(plan_coalitions(n, budget, seed=0).astype(np.float64)[2:]) < n:
         budget += step
-    return budget
+    return f"Smallest sufficient plan: plan_coalitions({n}, {budget}, seed=0)"

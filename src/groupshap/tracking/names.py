@@ -62,14 +62,16 @@ def child_name(row: Mapping[str, Any], n_contributors: int) -> str:
         return f"{head}nobody{again}"
     if len(names) == n_contributors:
         return f"{head}everybody{again}"
-    return head + _as_fit([short_name(name, 40) for name in names], _N_NAME_COLUMNS - len(head)) + again
+    return head + _as_fit(names, _N_NAME_COLUMNS - len(head)) + again
 
 
 def _as_fit(names: list[str], n_chars: int) -> str:
     """Names joined by " | "; if they do not fit, as many whole ones as do, and how many are left out."""
-    for n_shown in range(len(names), 0, -1):
+    # A name takes four characters at least, its separator included: of thousands, the others need no look.
+    short = [short_name(name, 40) for name in names[: n_chars // 4 + 1]]
+    for n_shown in range(len(short), 0, -1):
         rest = f" | … {len(names) - n_shown} more" if n_shown < len(names) else ""
-        text = " | ".join(names[:n_shown]) + rest
+        text = " | ".join(short[:n_shown]) + rest
         if len(text) <= n_chars:
             break
     return text
