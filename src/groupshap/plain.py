@@ -20,8 +20,9 @@ _LATER: dict[str, Any] = {
     "unet": None,
     "adapter_rank": 8,
     "base_dtype": "float32",
+    "skin_palette_tones": ["light", "mid", "dark"],
 }
-"""Settings that came after the first results, and their defaults, which change nothing: of training, sampler, model."""
+"""Settings that came after the first results, with defaults that change nothing: of training, sampler, model, data."""
 
 _ABSENT = object()
 

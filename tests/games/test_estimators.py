@@ -274,9 +274,9 @@ def test_a_bad_process_falls_back_and_says_so(monkeypatch):
 def test_errors_of_a_fall_back_hold_the_bias_of_the_ridge():
     """Few rows: the ridge shrinks almost everything, its bootstrap hardly moves, and the true error is large."""
     covered, bootstrapped = [], []
-    for seed in range(60):
+    for seed in range(120):
         game = additive(np.random.default_rng(seed).normal(size=12))
-        plan = plan_coalitions(12, 20, seed=seed)
+        plan = plan_coalitions(12, 24, seed=seed)
         y = _noisy(game, plan, 1.0, seed)
         result = estimate(plan, y)
         if result.diagnostics["fall_back"] == "none":
@@ -288,6 +288,19 @@ def test_errors_of_a_fall_back_hold_the_bias_of_the_ridge():
     assert len(covered) >= 5
     assert np.mean(covered) > 0.85
     assert np.mean(covered) >= np.mean(bootstrapped)
+
+
+def test_a_process_that_knows_where_the_game_varies_is_kept():
+    """Diversity of three groups: single contributors have none, two have any, many have all; most errors are there."""
+    kept = []
+    for seed in range(5):
+        rng = np.random.default_rng([seed, 12])
+        shares = 0.9 * np.eye(3)[rng.permutation(np.arange(12) % 3)] + 0.1 * rng.dirichlet(np.ones(3), 12)
+        plan = plan_coalitions(12, 32, seed=seed)
+        mixed = (plan[1:] @ shares) / plan[1:].sum(axis=1, keepdims=True)
+        entropy = np.append(0.8, -(mixed * np.log2(mixed)).sum(axis=1))
+        kept.append(estimate(plan, entropy + 0.05 * rng.standard_normal(32)).estimator)
+    assert kept == ["gp"] * 5
 
 
 def test_refits_with_fewer_rows_than_players_are_the_ridge_itself():

@@ -49,7 +49,13 @@ def test_skin_tone_is_by_typology_angle(colour, tone):
 
 def test_skew_gives_every_designer_one_third_of_tones(load):
     tones = load(**AVATARS, skin_palette_skew=1).image_table.groupby("contributor")["skin_tone"].agg(set)
-    assert tones.to_list() == [{tone} for tone in (avatars.TONES * 4)[:10]]
+    assert tones.to_list() == [{tone} for tone in (["light", "mid", "dark"] * 4)[:10]]
+
+
+def test_tones_are_given_as_the_list_says(load):
+    tones = load(**AVATARS, skin_palette_skew=1, skin_palette_tones=["dark", "light", "light", "light", "light"])
+    found = tones.image_table.groupby("contributor")["skin_tone"].agg(set)
+    assert found.to_list() == [{tone} for tone in (["dark"] + 4 * ["light"]) * 2]
 
 
 def test_images_depend_on_the_datas_own_seed_and_on_nothing_else(load, tmp_path):

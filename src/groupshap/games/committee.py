@@ -31,6 +31,7 @@ class CommitteeFit:
         inflation: mean of the members' leave-one-out inflation, ≥ 1.
         degrees_of_freedom: effective number of residuals behind it.
         loo_residuals: leave-one-out residuals of the interior rows.
+        loo_variances: their predicted variances.
         noise_variance: in squared units of the utility.
         n_blocks: members of the committee.
     """
@@ -40,6 +41,7 @@ class CommitteeFit:
     inflation: float
     degrees_of_freedom: float
     loo_residuals: FloatArray
+    loo_variances: FloatArray
     noise_variance: float
     n_blocks: int
 
@@ -52,7 +54,7 @@ def fit_committee(evaluations: Evaluations, rows_per_block: int) -> CommitteeFit
     prior_precision = _inverse(scale**2 * prior_covariance(theta, evaluations.n_players))
     precision = -(len(blocks) - 1.0) * prior_precision
     pull = np.zeros(evaluations.n_players)
-    inflations, residuals = [], []
+    inflations, left_out = [], []
     for block in blocks:
         part = evaluations.subset(block)
         member = condition(part.masks, part.replicates, theta, (mean, scale), standardised[block])
@@ -60,15 +62,17 @@ def fit_committee(evaluations: Evaluations, rows_per_block: int) -> CommitteeFit
         member_precision = _inverse(member_covariance)
         precision += member_precision
         pull += member_precision @ member_values
-        residuals.append(member.leave_one_out()[0][member.interior])
+        left_out.append(np.array(member.leave_one_out())[:, member.interior])
         inflations.append(influence_inflation(member, member.interior))
     covariance = _inverse(precision)
+    residuals, variances = np.concatenate(left_out, axis=1)
     return CommitteeFit(
         values=covariance @ pull,
         covariance=covariance,
         inflation=float(np.mean([kappa for kappa, _ in inflations])),
         degrees_of_freedom=float(np.sum([freedom for _, freedom in inflations])),
-        loo_residuals=np.concatenate(residuals),
+        loo_residuals=residuals,
+        loo_variances=variances,
         noise_variance=float(scale**2 * np.exp(theta[6])),
         n_blocks=len(blocks),
     )

@@ -178,19 +178,29 @@ def _gp(evaluations: Evaluations, settings: Settings) -> Fit:
     require_interior(evaluations, "gp")
     if evaluations.is_constant:
         return _constant(evaluations, "gp")
-    fit, error = _process(evaluations)
+    fit, residuals, variances = _process(evaluations)
     companion = fit_size_adjusted(evaluations, settings.law)
-    companion_error = float(np.mean(companion.residuals**2))
+    error, companion_error = _error_in_units(residuals, variances), float(np.mean(companion.residuals**2))
     remarks: dict[str, float | str] = {
-        "loo_rmse": math.sqrt(error),
+        "loo_rmse": math.sqrt(np.mean(residuals**2)),
+        "loo_rmse_in_its_units": math.sqrt(error),
         "loo_rmse_size_adjusted": math.sqrt(companion_error),
         "size_adjusted_relative_difference": relative_difference(companion.coefficients, fit.values),
         "fall_back": "none",
     }
     if error > companion_error and len(companion.residuals) >= MIN_ROWS_OF_RIDGE:
-        remarks["fall_back"] = "size_adjusted instead of gp: its leave-one-out error is smaller"
+        remarks["fall_back"] = "size_adjusted instead of gp: it predicts rows left out better"
         fit = _fallen_back(evaluations, settings, fit)
     return replace(fit, diagnostics={**fit.diagnostics, **remarks})
+
+
+def _error_in_units(residuals: FloatArray, variances: FloatArray) -> float:
+    """Mean squared residual, each in units of what the process expects there; their geometric mean is 1.
+
+    A game may vary ten times as much between small coalitions as between large ones. With these units the errors of
+    two models compare as their predictive densities do, each at its best scale.
+    """
+    return float(np.mean(residuals**2 / variances) * np.exp(np.log(variances).mean()))
 
 
 def _fallen_back(evaluations: Evaluations, settings: Settings, process: Fit) -> Fit:
@@ -207,14 +217,15 @@ def _fallen_back(evaluations: Evaluations, settings: Settings, process: Fit) -> 
     return replace(fit, covariance=covariance, degrees_of_freedom=process.degrees_of_freedom)
 
 
-def _process(evaluations: Evaluations) -> tuple[Fit, float]:
-    """The Gaussian process, above 3000 rows a committee, and its mean squared leave-one-out residual."""
+def _process(evaluations: Evaluations) -> tuple[Fit, FloatArray, FloatArray]:
+    """The Gaussian process, above 3000 rows a committee; leave-one-out residuals and variances of the interior rows."""
     replicated = noise_from_replicates(evaluations)
     if len(evaluations.masks) > MAX_PROCESS_ROWS:
         committee = fit_committee(evaluations, ROWS_PER_BLOCK)
         values, kappa, freedom = committee.values, committee.inflation, committee.degrees_of_freedom
         covariance = kappa * committee.covariance
-        residuals, noise = committee.loo_residuals, committee.noise_variance
+        residuals, variances = committee.loo_residuals, committee.loo_variances
+        noise = committee.noise_variance
         remarks: dict[str, float | str] = {"committee_blocks": float(committee.n_blocks)}
     else:
         model = fit_subset_gp(evaluations)
@@ -223,10 +234,10 @@ def _process(evaluations: Evaluations) -> tuple[Fit, float]:
         factor, of_the_mean = hyperparameter_uncertainty(model, evaluations)
         covariance = kappa * factor * posterior + of_the_mean
         noise, remarks = model.noise_bound, {"hyperparameter_factor": factor}
-        residuals = model.leave_one_out()[0][2:]
+        residuals, variances = np.array(model.leave_one_out())[:, 2:]
     remarks |= {"inflation": kappa, "gp_noise_variance": noise}
     fit = Fit(values, covariance, noise if replicated is None else replicated, "gp", remarks, freedom)
-    return fit, float(np.mean(residuals**2))
+    return fit, residuals, variances
 
 
 def _exact(evaluations: Evaluations, settings: Settings) -> Fit:

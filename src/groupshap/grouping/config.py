@@ -207,8 +207,14 @@ class DataGroupingConfig(_Frozen):
         ge=0,
         le=1,
         description="avatars only. 0: every style draws uniformly from its own skin palette. 1: every contributor "
-        "draws only from one third of tones (light, mid, dark), assigned in turn; between: with that probability. "
+        "draws only from one third of tones, see `skin_palette_tones`; between: with that probability. "
         "A skew above 0 is set by us (or you), it says nothing about the designers.",
+    )
+    skin_palette_tones: tuple[Literal["light", "mid", "dark"], ...] = Field(
+        default=("light", "mid", "dark"),
+        min_length=1,
+        description="avatars only. Whose tones are which when the palettes are skewed: given to the contributors in "
+        "their order, from the beginning again where it ends.",
     )
     huggingface: HuggingFaceConfig = HuggingFaceConfig()
     split: SplitConfig = SplitConfig()

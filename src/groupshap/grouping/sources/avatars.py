@@ -32,15 +32,15 @@ from groupshap.grouping.cache import Record, Rendered, rendered_once
 from groupshap.grouping.config import DataGroupingConfig
 from groupshap.grouping.data import SourceData
 from groupshap.images import ImageArray
+from groupshap.plain import plain
 from groupshap.seeds import generator_for, seed_for
 
-__all__ = ["DEFAULT_N_IMAGES", "STYLES", "TONES", "designers", "load_avatars", "rasterised", "skin_tone"]
+__all__ = ["DEFAULT_N_IMAGES", "STYLES", "designers", "load_avatars", "rasterised", "skin_tone"]
 
 STYLES = (
     "adventurer", "big-ears", "big-smile", "dylan", "micah", "miniavs", "open-peeps", "personas", "pixel-art",
     "toon-head", "voxel-art",
 )  # fmt: skip
-TONES = ("light", "mid", "dark")
 DEFAULT_N_IMAGES = 240
 """Images per contributor when ``n_images_per_contributor`` is None."""
 
@@ -59,7 +59,7 @@ def load_avatars(config: DataGroupingConfig, cache: Path) -> SourceData:
         "format": 1,
         "packages": {package: metadata.version(package) for package in _PACKAGES},
         "styles": list(STYLES),
-        "config": config.model_dump(include=set(_RECIPE_FIELDS)),
+        "config": {name: value for name, value in plain(config).items() if name in _RECIPE_FIELDS},
         "n_images": _n_images(config),
     }
     images, records = rendered_once(cache, "avatars", recipe, lambda: _render_all(config))
@@ -68,7 +68,7 @@ def load_avatars(config: DataGroupingConfig, cache: Path) -> SourceData:
     return SourceData(images, table, _credits_table(), _credits_text(config), label_column="skin_tone")
 
 
-_RECIPE_FIELDS = ("image_size", "channels", "seed", "skin_palette_skew")
+_RECIPE_FIELDS = ("image_size", "channels", "seed", "skin_palette_skew", "skin_palette_tones")
 
 
 def _n_images(config: DataGroupingConfig) -> int:
@@ -92,8 +92,9 @@ def designers() -> dict[str, list[str]]:
 
 
 def _render_all(config: DataGroupingConfig) -> Rendered:
+    tones = config.skin_palette_tones
     pairs = [
-        _draw(contributor, style, number, TONES[index % len(TONES)], config)
+        _draw(contributor, style, number, tones[index % len(tones)], config)
         for index, (contributor, styles) in enumerate(designers().items())
         for style, number in _shared(_n_images(config), styles)
     ]
