@@ -22,6 +22,7 @@ from groupshap.attribution.tables import (
     shapley_table,
 )
 from groupshap.games import exact_interactions, exact_shapley
+from groupshap.reporting.words import going_on
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'float_precision'")  # pandas 2 needs it, pandas 3.1 deprecates it
 AS_TEXT = {"coalition_id": str, "members": str, "fingerprint": str}
@@ -148,6 +149,18 @@ def test_diagnostics_say_what_going_on_costs(contributors):
     assert row["evaluations_to_converge"] == np.ceil(64 * (ratio**2 - 1))
     assert row["seconds_to_converge"] == 12.0 * row["evaluations_to_converge"]
     assert -1 <= row["split_half_spearman"] <= 1
+
+
+def test_values_too_alike_name_no_number_of_evaluations(contributors):
+    utilities = utilities_table(noise=3.0)
+    attributions = fitted(utilities, contributors)
+    told = []
+    for target in (0.1, 1e-4):
+        config = EstimationConfig(target_relative_error=target)
+        row = diagnostics_table(attributions, utilities, config).set_index("property").loc["accuracy"]
+        told.append(going_on(row))
+    assert "more evaluations would settle them" in told[0]
+    assert told[1] == "The values are too alike to be ranked, also with 100 times as many evaluations."
 
 
 def test_interactions_of_a_complete_table_agree_with_enumeration():

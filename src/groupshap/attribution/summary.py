@@ -9,10 +9,12 @@ import pandas as pd
 
 from groupshap.members import short_name
 
-__all__ = ["fitted_by", "summary_lines"]
+__all__ = ["MAX_TIMES_AS_MANY", "fitted_by", "summary_lines"]
 
 N_NAMED = 3
 N_COLUMNS = 40
+MAX_TIMES_AS_MANY = 100
+"""An extrapolation of errors beyond so many times the evaluations names no number."""
 
 
 def summary_lines(
@@ -71,6 +73,11 @@ def _verdict(row: object) -> str:
         return f"converged: {error} (target {100 * row.target_relative_error:g} %)."
     if not math.isfinite(row.evaluations_to_converge):
         return f"not converged: {error}; all values are equal so far, so no budget can be named."
+    if row.evaluations_to_converge > MAX_TIMES_AS_MANY * row.n_evaluations:
+        return (
+            f"not converged: {error}; the values are too alike to be ranked, also with {MAX_TIMES_AS_MANY} times as "
+            "many evaluations."
+        )
     return (
         f"not converged: {error} (target {100 * row.target_relative_error:g} %). About "
         f"{row.evaluations_to_converge:.0f} more evaluations would reach it, {_duration(row.seconds_to_converge)} of "
