@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ def draw_grid(images: ImageArray, title: str, n_columns: int = 12) -> Figure:
 
     Args:
         images: (n_images, channels, height, width) uint8.
-        title: Line above the grid.
+        title: Above the grid, in as many lines as it takes.
         n_columns: Images per row.
 
     Returns:
@@ -26,12 +28,15 @@ def draw_grid(images: ImageArray, title: str, n_columns: int = 12) -> Figure:
     sheet = _sheet(images, n_columns)
     height, width = sheet.shape[:2]
     side_inches = 8.0
-    figure = Figure(figsize=(side_inches, side_inches * height / width + 0.35), dpi=120, facecolor="white")
+    lines = textwrap.wrap(title, 110)
+    title_inches = 0.2 * len(lines) + 0.15
+    figure = Figure(figsize=(side_inches, side_inches * height / width + title_inches), dpi=120, facecolor="white")
     FigureCanvasAgg(figure)
-    axis = figure.add_axes((0.01, 0.01, 0.98, 1 - 0.35 / figure.get_figheight()))
+    axis = figure.add_axes((0.01, 0.01, 0.98, 1 - title_inches / figure.get_figheight()))
     axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.axis("off")
-    figure.text(0.01, 1 - 0.2 / figure.get_figheight(), title, fontsize=9, va="center")
+    top = 1 - 0.1 / figure.get_figheight()
+    figure.text(0.01, top, "\n".join(lines), fontsize=9, va="top")
     return figure
 
 
