@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 
 __all__ = ["join_members", "short_name", "split_members"]
 
@@ -23,17 +22,16 @@ def join_members(names: Iterable[str]) -> str:
     Raises:
         ValueError: an empty name, which could not be told from the empty coalition.
     """
-    escaped = [_escaped(name) for name in names]
-    if "" in escaped:
-        raise ValueError(
-            f"Expected members with a name, got an empty one at position {escaped.index('')} of {escaped}."
-        )
-    return _SEPARATOR.join(escaped)
+    names = list(names)
+    if "" in names:
+        raise ValueError(f"Expected members with a name, got an empty one at position {names.index('')} of {names}.")
+    text = _SEPARATOR.join(names)
+    if "\\" not in text and text.count("|") == max(0, len(names) - 1):
+        return text  # nothing to escape; a plan of thousands of contributors has millions of names
+    return _SEPARATOR.join(map(_escaped, names))
 
 
-@lru_cache(maxsize=100_000)
 def _escaped(name: str) -> str:
-    """A plan names each contributor in half of its coalitions."""
     return re.sub(r"([\\|])", r"\\\1", name)
 
 
@@ -47,7 +45,7 @@ def split_members(text: str) -> list[str]:
         return []
     parts = text.split(_SEPARATOR)
     if "\\" not in text and text.count("|") == len(parts) - 1 and all(parts):
-        return parts  # nothing is escaped; a plan of thousands of contributors has millions of names
+        return parts  # nothing is escaped
     bad = [part for part in parts if not _ESCAPED_NAME.fullmatch(part)]
     if bad:
         raise ValueError(
