@@ -116,8 +116,8 @@ def main() -> None:
         markdown(pd.DataFrame(steps)),
         "",
         "Predicted: the rank correlation with the true values of *its* game that the intervals of a run let expect "
-        "(`estimation_diagnostics.csv`). Expected: their product, the correlation of two rankings that err independently. "
-        "Another root seed is another game: another base model, other noise of every coalition.",
+        "(`estimation_diagnostics.csv`). Expected: their product, the correlation of two rankings that err "
+        "independently. Another root seed is another game: another base model, other noise of every coalition.",
         "",
         markdown(pd.DataFrame(rows), digits=2),
         "",
