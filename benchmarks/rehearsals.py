@@ -6,7 +6,7 @@
 Each root seed is a ``kedro run`` up to the report in an empty copy of the project below ``--folder`` (a temporary one
 by default); what is finished there is not run again. The foundation model of rehearse_text_lora is trained once, with
 root seed 0, and timed apart: like a user's own model, it is the same for both. Root seeds differ in everything that is
-drawn: weights, order of the images, noise, coalitions. Results: benchmarks/results/rehearsals.md.
+drawn: weights, order of the images, noise, coalitions. Results of all three: benchmarks/results/rehearsals.md.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ def main() -> None:
     """Run and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=REHEARSALS, help="which, all by default")
+    parser.add_argument("--note", default="", help="what a reader of the minutes should know, for the table's head")
     parser.add_argument("--folder", type=Path, default=None, help="goes on with what is finished there")
     arguments = parser.parse_args()
     folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="groupshap_rehearsals_"))).resolve()
@@ -113,6 +114,7 @@ def main() -> None:
         f"Command: `python benchmarks/rehearsals.py`; machine: {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}; date: {datetime.now(UTC):%Y-%m-%d}.",
         "",
+        *([arguments.note, ""] if arguments.note else []),
         markdown(pd.DataFrame(steps)),
         "",
         "Predicted: the rank correlation with the true values of *its* game that the intervals of a run let expect "
@@ -123,7 +125,8 @@ def main() -> None:
         "",
     ]
     text = "\n".join(lines)
-    (RESULTS / "rehearsals.md").write_text(text, encoding="utf-8")
+    if tuple(arguments.names) == REHEARSALS:
+        (RESULTS / "rehearsals.md").write_text(text, encoding="utf-8")
     print(text)
 
 

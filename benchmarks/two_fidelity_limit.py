@@ -2,10 +2,10 @@
 
     python benchmarks/two_fidelity_limit.py        after two_fidelity.py, whose errors it stands beside
 
-All cheap runs, every replicate of every coalition, cost nothing here, and all seconds go into retrainings. The
-hyper-parameters are either fitted to these rows, or found on the complete tables of both games, which nobody has. The
-smaller of the two errors is what ``two, adaptive`` of two_fidelity.py could hope for with these retrained runs; where
-that is above half of the best single fidelity's error, no choice of runs reaches half under this model.
+All cheap runs, every replicate of every coalition, cost nothing here, and all seconds go into retrainings of the
+default plan. The hyper-parameters are either fitted to these rows, or found on the complete tables of both games, which
+nobody has. The smaller of the two errors is about what ``two, adaptive`` of two_fidelity.py could hope for; it is no
+bound, because that one also chooses what to retrain.
 """
 
 from __future__ import annotations

@@ -151,16 +151,19 @@ def test_diagnostics_say_what_going_on_costs(contributors):
     assert -1 <= row["split_half_spearman"] <= 1
 
 
-def test_values_too_alike_name_no_number_of_evaluations(contributors):
+def test_a_far_target_names_no_number_of_evaluations(contributors):
     utilities = utilities_table(noise=3.0)
     attributions = fitted(utilities, contributors)
-    told = []
+    values, told = shapley_table(attributions, contributors), {}
     for target in (0.1, 1e-4):
-        config = EstimationConfig(target_relative_error=target)
-        row = diagnostics_table(attributions, utilities, config).set_index("property").loc["accuracy"]
-        told.append(going_on(row))
-    assert "more evaluations would settle them" in told[0]
-    assert told[1] == "The values are too alike to be ranked, also with 100 times as many evaluations."
+        table = diagnostics_table(attributions, utilities, EstimationConfig(target_relative_error=target))
+        log = "\n".join(summary_lines(values, table, DIRECTIONS))
+        told[target] = (going_on(table.set_index("property").loc["accuracy"]), log)
+    assert "more evaluations would settle them" in told[0.1][0]
+    assert "more evaluations would reach it" in told[0.1][1]
+    assert told[1e-4][0] == "More than 100 times as many evaluations would be needed to settle them."
+    assert "More than 100 times as many evaluations would be needed" in told[1e-4][1]
+    assert "would reach it" not in told[1e-4][1]
 
 
 def test_interactions_of_a_complete_table_agree_with_enumeration():

@@ -13,7 +13,6 @@ from pathlib import Path
 import jobs as job_functions
 import psutil
 import pytest
-from distributed.config import config as dask_config
 from pydantic import ValidationError
 
 from groupshap.engines.base import EngineConfig, JobsFailedError, map_unordered, run_jobs
@@ -125,6 +124,7 @@ def test_threads_of_the_driver_are_restored(monkeypatch):
 
 
 def test_dask_s_memory_setting_does_not_reach_jobs_but_the_user_s_does(monkeypatch):
+    dask_config = pytest.importorskip("distributed.config").config
     name = "MALLOC_TRIM_THRESHOLD_"
     of_dask = dask_config["distributed"]["nanny"]["pre-spawn-environ"][name]
     job = {"task_id": "0", "name": name}

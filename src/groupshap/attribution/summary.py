@@ -75,8 +75,8 @@ def _verdict(row: object) -> str:
         return f"not converged: {error}; all values are equal so far, so no budget can be named."
     if row.evaluations_to_converge > MAX_TIMES_AS_MANY * row.n_evaluations:
         return (
-            f"not converged: {error}; the values are too alike to be ranked, also with {MAX_TIMES_AS_MANY} times as "
-            "many evaluations."
+            f"not converged: {error} (target {100 * row.target_relative_error:g} %). "
+            f"More than {MAX_TIMES_AS_MANY} times as many evaluations would be needed."
         )
     return (
         f"not converged: {error} (target {100 * row.target_relative_error:g} %). About "

@@ -88,8 +88,9 @@ def estimate(
         n_bootstrap: refits of estimators without a closed-form covariance.
 
     Returns:
-        The values with covariance and diagnostics. If the leave-one-out error of ``gp`` exceeds that of
-        ``size_adjusted`` on 16 or more rows, the latter's values are returned and ``diagnostics["fall_back"]`` says so.
+        The values with covariance and diagnostics. If ``size_adjusted`` predicts 16 or more rows left out better than
+        ``gp`` (errors in units of what each expects of a row: ``loo_rmse_in_its_units``, ``loo_rmse_size_adjusted``),
+        its values are returned and ``diagnostics["fall_back"]`` says so.
 
     Raises:
         ValueError: bad rows, an unknown name, or too few coalitions for the estimator; the message names what is
@@ -180,7 +181,8 @@ def _gp(evaluations: Evaluations, settings: Settings) -> Fit:
         return _constant(evaluations, "gp")
     fit, residuals, variances = _process(evaluations)
     companion = fit_size_adjusted(evaluations, settings.law)
-    error, companion_error = _error_in_units(residuals, variances), float(np.mean(companion.residuals**2))
+    error = _error_in_units(residuals, variances)
+    companion_error = _error_in_units(companion.residuals, 1.0 / evaluations.replicates[2:])
     remarks: dict[str, float | str] = {
         "loo_rmse": math.sqrt(np.mean(residuals**2)),
         "loo_rmse_in_its_units": math.sqrt(error),
@@ -195,10 +197,10 @@ def _gp(evaluations: Evaluations, settings: Settings) -> Fit:
 
 
 def _error_in_units(residuals: FloatArray, variances: FloatArray) -> float:
-    """Mean squared residual, each in units of what the process expects there; their geometric mean is 1.
+    """Mean squared residual, each in units of the variance expected there; the units' geometric mean is 1.
 
-    A game may vary ten times as much between small coalitions as between large ones. With these units the errors of
-    two models compare as their predictive densities do, each at its best scale.
+    A game may vary much more between small coalitions than between large ones, and a process knows it. With these units
+    the errors of two models compare as their predictive densities do, each at its best scale.
     """
     return float(np.mean(residuals**2 / variances) * np.exp(np.log(variances).mean()))
 

@@ -231,8 +231,10 @@ def _solve_wide_ridge(players: FloatArray, columns: FloatArray, target: FloatArr
     gram = players @ players.T
     gram[np.diag_indices_from(gram)] += noise
     factor = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-    whitened = scipy.linalg.solve_triangular(factor, np.column_stack([columns, target]), lower=True, check_finite=False)
-    # A bootstrap sample may lack sizes, then the size columns are dependent; what they explain is the same for all γ.
+    # A bootstrap sample may lack sizes, then the size columns are dependent: what they span is what counts.
+    left, singular, _ = np.linalg.svd(columns, full_matrices=False)
+    span = left[:, singular > 1e-10 * singular[0]]
+    whitened = scipy.linalg.solve_triangular(factor, np.column_stack([span, target]), lower=True, check_finite=False)
     gamma = np.linalg.lstsq(whitened[:, :-1], whitened[:, -1])[0]
     residual = whitened[:, -1] - whitened[:, :-1] @ gamma
     return players.T @ scipy.linalg.solve_triangular(factor, residual, lower=True, trans="T", check_finite=False)

@@ -33,12 +33,13 @@ def require_full_rank(evaluations: Evaluations) -> None:
     """Raise unless the masks span all players, so that the paper's regression has one solution."""
     n, masks = evaluations.n_players, evaluations.masks[2:]
     # The rank of thousands of rows and players takes minutes; fewer rows than players need none.
-    rank = len(masks) if len(masks) < n else int(np.linalg.matrix_rank(masks.astype(np.float64)))
+    few = len(masks) < n
+    rank = len(masks) if few else int(np.linalg.matrix_rank(masks.astype(np.float64)))
     if rank < n:
         raise ValueError(
-            f"Expected coalitions of rank {n} (one per player) for estimator 'kernel', got rank {rank} or less from "
-            f"{len(masks)} distinct coalitions besides the empty and the grand one. {_sufficient_plan(n)} (another "
-            "seed may need some more rows); or use `gp` or `size_adjusted`."
+            f"Expected coalitions of rank {n} (one per player) for estimator 'kernel', got rank "
+            f"{'at most ' if few else ''}{rank} from {len(masks)} distinct coalitions besides the empty and the grand "
+            f"one. {_sufficient_plan(n)} (another seed may need some more rows); or use `gp` or `size_adjusted`."
         )
 
 

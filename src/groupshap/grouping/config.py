@@ -210,7 +210,7 @@ class DataGroupingConfig(_Frozen):
         "draws only from one third of tones, see `skin_palette_tones`; between: with that probability. "
         "A skew above 0 is set by us (or you), it says nothing about the designers.",
     )
-    skin_palette_tones: tuple[Literal["light", "mid", "dark"], ...] = Field(
+    skin_palette_tones: Annotated[tuple[Literal["light", "mid", "dark"], ...], BeforeValidator(_names)] = Field(
         default=("light", "mid", "dark"),
         min_length=1,
         description="avatars only. Whose tones are which when the palettes are skewed: given to the contributors in "

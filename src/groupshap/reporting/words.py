@@ -138,7 +138,7 @@ def going_on(row: Mapping[str, Any]) -> str:
     if not math.isfinite(row["evaluations_to_converge"]):
         return "All values are equal so far, so no number of evaluations can be named."
     if row["evaluations_to_converge"] > MAX_TIMES_AS_MANY * row["n_evaluations"]:
-        return f"The values are too alike to be ranked, also with {MAX_TIMES_AS_MANY} times as many evaluations."
+        return f"More than {MAX_TIMES_AS_MANY} times as many evaluations would be needed to settle them."
     return (
         f"About {row['evaluations_to_converge']:.0f} more evaluations would settle them, "
         f"{duration(row['seconds_to_converge'])} of one worker's time, if errors fall as one over the root of the "

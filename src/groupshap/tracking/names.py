@@ -68,7 +68,7 @@ def child_name(row: Mapping[str, Any], n_contributors: int) -> str:
 def _as_fit(names: list[str], n_chars: int) -> str:
     """Names joined by " | "; if they do not fit, as many whole ones as do, and how many are left out."""
     # A name takes four characters at least, its separator included: of thousands, the others need no look.
-    short = [short_name(name, 40) for name in names[: n_chars // 4 + 1]]
+    short = [short_name(name, 40) for name in names[: max(1, n_chars // 4 + 1)]]
     for n_shown in range(len(short), 0, -1):
         rest = f" | … {len(names) - n_shown} more" if n_shown < len(names) else ""
         text = " | ".join(short[:n_shown]) + rest

@@ -5,7 +5,7 @@ shared equally among their styles. ``avataaars`` is left out because its licence
 
 Every image's skin colour is drawn here and handed to the renderer, so ``skin_color`` is the exact label. Its tone is
 the individual typology angle ITA = arctan((L* - 50) / b*) of that colour: light above 41 degrees, mid 10 to 41, dark
-below 10. With ``skin_palette_skew`` above 0 contributors draw from a third of tones that *we* assigned in turn: such a
+below 10. With ``skin_palette_skew`` above 0 contributors draw from a third of tones that *we* assigned: such a
 set is for experiments on diversity and says nothing about the designers. A style whose palette has no colour of the
 assigned tone draws the one closest to it.
 
@@ -220,8 +220,9 @@ def _credits_text(config: DataGroupingConfig) -> str:
         "# Credits of the avatar images",
         "",
         f"Drawn by {versions}. Changes to the designs: parts and colours were chosen at random, skin colours were "
-        f"drawn by this project (skin_palette_skew = {config.skin_palette_skew:g}), transparent ground was made white, "
-        f"and the drawings were scaled down to {config.image_size} x {config.image_size} pixels.",
+        f"drawn by this project (skin_palette_skew = {config.skin_palette_skew:g}, skin_palette_tones = "
+        f"{', '.join(config.skin_palette_tones)}), transparent ground was made white, and the drawings were scaled "
+        f"down to {config.image_size} x {config.image_size} pixels.",
         "",
     ]
     for name, styles in designers().items():
