@@ -1,8 +1,8 @@
 """What one coalition costs, and what fidelity costs: training, generation, and utilities beside an expensive setting.
 
-    python benchmarks/cost_per_coalition.py            the default data and model; hours, on two idle cores
+    python benchmarks/cost_per_coalition.py            the default data and model; an hour, on two idle cores
     python benchmarks/cost_per_coalition.py --tiny     the same on almost nothing, to see that it runs
-    ... --expensive "ddim 50" --images 512 --coalitions 16      less of it
+    ... --expensive "ddim 50" --images 256 --coalitions 16      less of it
 
 Everything that is compared is interleaved in one process, repetition by repetition, and reported as a ratio of medians
 of CPU seconds, because other users of the machine slow everything alike. ``--project DIR`` is a folder in which
@@ -36,7 +36,7 @@ from groupshap.diffusion.config import SamplerConfig, TrainConfig
 from groupshap.diffusion.sampler import sample_all
 from groupshap.diffusion.training import Denoising, train
 from groupshap.games import plan_coalitions, spearman
-from groupshap.image_pack import ImagePack, load_pack
+from groupshap.image_pack import load_pack
 from groupshap.model_file import ModelDescription, load_model
 from groupshap.properties.base import fit_properties, measure, resolve_properties, restore_properties
 from groupshap.properties.config import PropertiesConfig
@@ -49,6 +49,8 @@ CPU = torch.device("cpu")
 IMAGES = "data/03_primary/images.safetensors"
 PROPERTIES = ("frechet_efficientnet", "inception_efficientnet", "diversity_entropy")
 SETTINGS = ("ddim 25", "ddim 10", "dpm_solver 20", "dpm_solver 10", "dpm_solver 5", "unipc 10", "unipc 5")
+FINETUNINGS = ("100 0.002 0.98", "50 0.003 0.95", "25 0.004 0.9")
+FASTEST = ("dpm_solver 10", "dpm_solver 5", "unipc 5")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Size:
         n_coalitions: Behind the fidelity.
         n_expensive: Images per coalition of the expensive setting.
         counts: Images per coalition of the cheaper ones.
-        n_finetune: Steps of a coalition's fine-tuning.
+        finetunings: Steps, learning rate and decay of the weights' average of a coalition's fine-tuning; the first is
+            that of the expensive setting.
         expensive: Sampler of the expensive setting.
         settings: Samplers of the cheaper ones.
     """
@@ -71,14 +74,42 @@ class Size:
     n_steps: int = 6
     n_images: int = 64
     n_coalitions: int = 24
-    n_expensive: int = 1024
-    counts: tuple[int, ...] = (64, 128, 512, 1024)
-    n_finetune: int = 100
+    n_expensive: int = 512
+    counts: tuple[int, ...] = (64, 128, 512)
+    finetunings: tuple[str, ...] = FINETUNINGS
     expensive: str = "ddim 100"
     settings: tuple[str, ...] = SETTINGS
 
 
-TINY = Size(1, 1, 16, 4, 32, (16, 32), 2, "ddim 4", ("dpm_solver 4", "unipc 4"))
+TINY = Size(1, 1, 16, 4, 32, (16, 32), ("3 0.002 0.9", "2 0.002 0.9"), "ddim 4", ("dpm_solver 4", "unipc 4"))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of one core per image and step of the network, ``dense`` and ``pruned``."""
+
+    train: Mapping[str, float]
+    sample: Mapping[str, float]
+
+    def cost(self, which: str, n_trained: int, n_images: int, n_steps: int) -> tuple[float, float]:
+        """Seconds of a training that sees so many images, and of a generation."""
+        return self.train[which] * n_trained, self.sample[which] * n_images * n_steps
+
+    def retrained(self, n_images: int, n_steps: int) -> tuple[float, float]:
+        """Seconds of the default training from scratch, and of a generation by the dense model."""
+        train = default("base_training")["train"]
+        return self.cost("dense", train["n_steps"] * train["batch_size"], n_images, n_steps)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to a utility: fine-tuning and its seed, sampler and its noise, rows of the table with their images."""
+
+    finetuning: str
+    seed: int
+    sampler: str
+    noise: int
+    counts: Mapping[str, int]
 
 
 def main() -> None:
@@ -87,9 +118,10 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--project", type=Path)
     parser.add_argument("--coalitions", type=int, default=24)
-    parser.add_argument("--images", type=int, default=1024, help="of the expensive setting")
+    parser.add_argument("--images", type=int, default=512, help="of the expensive setting")
     parser.add_argument("--expensive", default="ddim 100", help="its solver and steps")
     parser.add_argument("--settings", default=";".join(SETTINGS), help="solvers and steps, with ; between them")
+    parser.add_argument("--finetunings", default=";".join(FINETUNINGS), help="steps, learning rate, decay; ...")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS / "cost_per_coalition.md")
     arguments = parser.parse_args()
@@ -100,13 +132,15 @@ def main() -> None:
         n_expensive=arguments.images,
         expensive=arguments.expensive,
         settings=tuple(arguments.settings.split(";")),
+        finetunings=tuple(arguments.finetunings.split(";")),
     )
     size = TINY if arguments.tiny else full
     with tempfile.TemporaryDirectory() as folder:
         project = arguments.project or made_project(Path(folder), arguments.tiny)
-        page = [*header(size), *costs(project, size)]
+        tables, rates = costs(project, size)
+        page = [*header(size), *tables]
         arguments.out.write_text("\n".join([*page, ""]), encoding="utf-8")
-        for table in fidelity(project, size):
+        for table in fidelity(project, size, rates):
             arguments.out.write_text("\n".join([*page, *table, ""]), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
@@ -125,7 +159,8 @@ def made_project(folder: Path, is_tiny: bool) -> Path:
 def header(size: Size) -> list[str]:
     """What was run where."""
     options = f'--expensive "{size.expensive}" --images {size.n_expensive} --coalitions {size.n_coalitions} '
-    options += f'--settings "{";".join(size.settings)}" --repeats {size.n_repeats}'
+    options += f'--settings "{";".join(size.settings)}" --finetunings "{";".join(size.finetunings)}" '
+    options += f"--repeats {size.n_repeats}"
     return [
         "# cost_per_coalition",
         "",
@@ -165,8 +200,8 @@ def sampler(name: str) -> SamplerConfig:
     return SamplerConfig(solver=solver, n_steps=int(n_steps), batch_size=64)
 
 
-def costs(project: Path, size: Size) -> list[str]:
-    """Tables of training and sampling rates, and whole coalitions as ratios."""
+def costs(project: Path, size: Size) -> tuple[list[str], Rates]:
+    """Tables of training and sampling rates, and whole coalitions as ratios; and the rates."""
     (dense, description), (pruned, small) = loaded(project, "base_model"), loaded(project, "pruned_model")
     family, pack = description.family(), load_pack(project / "data/03_primary/images.safetensors")
     sizes = {"dense": size_of(dense), "pruned": size_of(pruned)}
@@ -209,7 +244,11 @@ def costs(project: Path, size: Size) -> list[str]:
         "|---|---|---|---|---|",
         *rows,
     ]
-    return [*page, *whole_coalitions(project, seconds, size), *two_threads(project, size)]
+    rates = Rates(
+        train={name: seconds[f"train {name}, no"] / n_seen["train"] for name in ("dense", "pruned")},
+        sample={name: seconds[f"sample {name}"] / n_seen["sample"] for name in ("dense", "pruned")},
+    )
+    return [*page, *whole_coalitions(rates), *two_threads(project, size)], rates
 
 
 def rate_row(name: str, seconds: float, sizes: Mapping[str, ModelSize], n_seen: Mapping[str, int], peak: float) -> str:
@@ -223,32 +262,24 @@ def rate_row(name: str, seconds: float, sizes: Mapping[str, ModelSize], n_seen: 
     )
 
 
-def whole_coalitions(project: Path, seconds: Mapping[str, float], size: Size) -> list[str]:
+def default(name: str) -> dict[str, dict[str, object]]:
+    """The default settings of a pipeline."""
+    return yaml.safe_load((PROJECT / f"conf/base/parameters_{name}.yml").read_text(encoding="utf-8"))[name]
+
+
+def whole_coalitions(rates: Rates) -> list[str]:
     """Seconds of one coalition under several settings, composed of the rates above."""
-    conf = {
-        name: yaml.safe_load((PROJECT / f"conf/base/parameters_{name}.yml").read_text())
-        for name in ("base_training", "subset_finetune", "property_eval")
-    }
-    base, fine = conf["base_training"]["base_training"]["train"], conf["subset_finetune"]["subset_finetune"]["train"]
-    ours = conf["property_eval"]["property_eval"]
-    per_train = {name: seconds[f"train {name}, no"] / (size.n_steps * 32) for name in ("dense", "pruned")}
-    per_sample = {name: seconds[f"sample {name}"] / (size.n_images * 2) for name in ("dense", "pruned")}
-
-    def cost(which: str, n_seen: int, n_images: int, n_steps: int) -> tuple[float, float]:
-        return per_train[which] * n_seen, per_sample[which] * n_images * n_steps
-
-    finetuned, retrained = fine["n_steps"] * fine["batch_size"], base["n_steps"] * base["batch_size"]
+    fine, ours = default("subset_finetune")["train"], default("property_eval")
+    finetuned, n_images, n_steps = fine["n_steps"] * fine["batch_size"], ours["n_images"], ours["sampler"]["n_steps"]
     settings = {
-        "default": cost("pruned", finetuned, ours["n_images"], ours["sampler"]["n_steps"]),
-        "default, dense model": cost("dense", finetuned, ours["n_images"], ours["sampler"]["n_steps"]),
-        "default, 64 images": cost("pruned", finetuned, 64, ours["sampler"]["n_steps"]),
-        "default, 1024 images": cost("pruned", finetuned, 1024, ours["sampler"]["n_steps"]),
-        "default, 100 steps of DDIM": cost("pruned", finetuned, ours["n_images"], 100),
-        "paper's generation: 1024 images, 100 steps of DDIM": cost("pruned", finetuned, 1024, 100),
-        "retrained from scratch, default generation": cost(
-            "dense", retrained, ours["n_images"], ours["sampler"]["n_steps"]
-        ),
-        "retrained from scratch, paper's generation": cost("dense", retrained, 1024, 100),
+        "default": rates.cost("pruned", finetuned, n_images, n_steps),
+        "default, dense model": rates.cost("dense", finetuned, n_images, n_steps),
+        "default, 64 images": rates.cost("pruned", finetuned, 64, n_steps),
+        "default, 1024 images": rates.cost("pruned", finetuned, 1024, n_steps),
+        "default, 100 steps of DDIM": rates.cost("pruned", finetuned, n_images, 100),
+        "paper's generation: 1024 images, 100 steps of DDIM": rates.cost("pruned", finetuned, 1024, 100),
+        "retrained from scratch, default generation": rates.retrained(n_images, n_steps),
+        "retrained from scratch, paper's generation": rates.retrained(1024, 100),
     }
     unit = sum(settings["default"])
     return [
@@ -301,8 +332,8 @@ def two_threads(project: Path, size: Size) -> list[str]:
     ]
 
 
-def fidelity(project: Path, size: Size) -> Iterator[list[str]]:
-    """Rank correlation of cheap with expensive utilities on the same models; the table after each coalition."""
+def fidelity(project: Path, size: Size, rates: Rates) -> Iterator[list[str]]:
+    """Rank correlation of cheap with expensive utilities; the table after each coalition."""
     family, pack = loaded(project, "pruned_model")[1].family(), load_pack(project / IMAGES)
     properties = resolve_properties(PropertiesConfig(names=PROPERTIES))
     table = pd.read_parquet(project / "data/03_primary/image_table.parquet")
@@ -310,82 +341,127 @@ def fidelity(project: Path, size: Size) -> Iterator[list[str]]:
     n_players = int(pack.players.max()) + 1
     masks = plan_coalitions(n_players, size.n_coalitions + 2, seed=7)[2:]
     utilities: dict[str, list[dict[str, float]]] = {}
-    seconds: dict[str, list[float]] = {}
     for number, mask in enumerate(masks):
-        model = finetuned(project, family, pack, mask, size.n_finetune, number)
-        for (setting, stream), counts in variants(size, number).items():
-            start = time.process_time()
-            seeds = [seed_for(stream, "image", image) for image in range(max(counts.values()))]
-            images = sample_all(family, model, seeds, sampler(setting), device=CPU)
-            each = (time.process_time() - start) / len(images)
-            for name, count in counts.items():  # fewer images with the same noise are the first of more
-                seconds.setdefault(name, []).append(each * count)
+        inputs = family.encode(pack.of(np.flatnonzero(mask).tolist()))
+        models: dict[tuple[str, int], torch.nn.Module] = {}
+        for way in variants(size, number):
+            made = (way.finetuning, way.seed)
+            if made not in models:
+                models[made] = finetuned(project, family, inputs, way.finetuning, seed_for(0, "cost", number, way.seed))
+            seeds = [seed_for(way.noise, "image", image) for image in range(max(way.counts.values()))]
+            images = sample_all(family, models[made], seeds, sampler(way.sampler), device=CPU)
+            for name, count in way.counts.items():  # fewer images with the same noise are the first of more
                 utilities.setdefault(name, []).append(measure(properties, images[:count]))
         print(f"coalition {number + 1} of {len(masks)}", file=sys.stderr, flush=True)
         if number >= 3 or number + 1 == len(masks):
-            yield fidelity_page(utilities, seconds, size)
+            yield fidelity_page(utilities, size, rates)
 
 
-def finetuned(
-    project: Path, family: Family, pack: ImagePack, mask: np.ndarray, n_steps: int, number: int
-) -> torch.nn.Module:
-    """The default recipe for one coalition."""
-    model, _ = loaded(project, "pruned_model")
-    inputs = family.encode(pack.of(np.flatnonzero(mask).tolist()))
+def finetuned(project: Path, family: Family, inputs: torch.Tensor, how: str, seed: int) -> torch.nn.Module:
+    """The pruned model fine-tuned on one coalition."""
+    n_steps, learning_rate, decay = how.split()
     config = TrainConfig(
-        n_steps=n_steps, batch_size=32, learning_rate=2e-3, n_warmup_steps=min(10, n_steps - 1), ema_decay=0.98
+        n_steps=int(n_steps),
+        batch_size=32,
+        learning_rate=float(learning_rate),
+        n_warmup_steps=min(10, int(n_steps) - 1),
+        ema_decay=float(decay),
     )
-    return train(Denoising(family), model, inputs, config, seed=seed_for(0, "cost", number), device=CPU).model
+    model, _ = loaded(project, "pruned_model")
+    return train(Denoising(family), model, inputs, config, seed=seed, device=CPU).model
 
 
-def variants(size: Size, number: int) -> dict[tuple[str, int], dict[str, int]]:
-    """(sampler, seed of the noise) to rows of the table and their images: noise 0 is common to all coalitions."""
+EXPENSIVE, AGAIN = "expensive", "expensive again"
+
+
+def variants(size: Size, number: int) -> list[Variant]:
+    """All ways of one coalition.
+
+    The expensive setting alone has training seed 0 and noise 0. Its repetition and all cheaper settings have others,
+    so that none is near it by chance. Noise 1 is common to all coalitions.
+    """
+    first, *fewer = size.finetunings
     n_default = min(256, size.n_expensive)
-    found = {
-        (size.expensive, 0): {"expensive": size.n_expensive, f"{size.expensive}, {n_default}": n_default},
-        (size.expensive, 1): {"expensive, other noise": size.n_expensive},
-    }
-    found |= {(name, 0): {f"{name}, {n_default}": n_default} for name in size.settings}
-    counts = {f"dpm_solver 10, {count}": count for count in size.counts if count <= size.n_expensive}
-    found[("dpm_solver 10", 0)] = {**found.get(("dpm_solver 10", 0), {}), **counts}
-    found[("dpm_solver 10", 1000 + number)] = {f"dpm_solver 10, {n_default}, own noise": n_default}
-    return found
+    again = {AGAIN: size.n_expensive, row(first, size.expensive, n_default): n_default}
+    found = [
+        Variant(first, 0, size.expensive, 0, {EXPENSIVE: size.n_expensive}),
+        Variant(first, 1, size.expensive, 1, again),
+    ]
+    for name in dict.fromkeys((*size.settings, FASTEST[0])):
+        counts = {n_default, *(count for count in size.counts if count <= size.n_expensive and name == FASTEST[0])}
+        found.append(Variant(first, 1, name, 1, {row(first, name, count): count for count in sorted(counts)}))
+    own = {row(first, FASTEST[0], n_default) + ", own noise": n_default}
+    found.append(Variant(first, 1, FASTEST[0], 1000 + number, own))
+    return found + [
+        Variant(how, 2, name, 1, {row(how, name, n_default): n_default}) for how in fewer for name in FASTEST
+    ]
 
 
-def fidelity_page(
-    utilities: Mapping[str, Sequence[Mapping[str, float]]], seconds: Mapping[str, Sequence[float]], size: Size
-) -> list[str]:
+def row(finetuning: str, setting: str, count: int) -> str:
+    """Name of a row of the table."""
+    return f"{finetuning.split(maxsplit=1)[0]} steps; {setting}, {count}"
+
+
+def seconds_of(name: str, size: Size, rates: Rates) -> tuple[float, float]:
+    """Training and generation of a row, from the rates."""
+    if name in (EXPENSIVE, AGAIN):
+        name = row(size.finetunings[0], size.expensive, size.n_expensive)
+    steps, _, rest = name.partition(" steps; ")
+    setting, count = rest.split(", ")[:2]
+    return rates.cost("pruned", int(steps) * 32, int(count), sampler(setting).n_steps)
+
+
+def ratio(found: np.ndarray, again: np.ndarray, truth: np.ndarray) -> str:
+    """Spearman of a setting with the expensive one over that of its repetition, with a 90 % bootstrap interval."""
+    draws = np.random.default_rng(0).integers(0, len(truth), size=(1000, len(truth)))
+    ratios = [spearman(found[draw], truth[draw]) / spearman(again[draw], truth[draw]) for draw in draws]
+    low, high = np.nanquantile(ratios, (0.05, 0.95))
+    return f"{spearman(found, truth) / spearman(again, truth):.2f} ({low:.2f} to {high:.2f})"
+
+
+def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: Size, rates: Rates) -> list[str]:
     """One row per setting."""
     values = {name: pd.DataFrame(rows) for name, rows in utilities.items()}
-    truth = values["expensive"]
+    truth, again = values[EXPENSIVE], values[AGAIN]
+    n_expensive, ours = size.finetunings[0].split(maxsplit=1)[0], default("property_eval")
+    retrained = sum(rates.retrained(ours["n_images"], ours["sampler"]["n_steps"]))
     rows = []
     for name, found in values.items():
-        ranks = [spearman(found[column].to_numpy(), truth[column].to_numpy()) for column in truth]
-        errors = [
-            float(
-                np.std((found[column] - truth[column]) - (found[column] - truth[column]).mean()) / np.std(truth[column])
-            )
-            for column in truth
-        ]
-        cells = [f"{rank:.2f}" for rank in ranks] + [f"{error:.2f}" for error in errors]
-        rows.append(f"| {name} | {np.median(seconds[name]):.2f} | {' | '.join(cells)} |")
+        train_seconds, sample_seconds = seconds_of(name, size, rates)
+        both = train_seconds + sample_seconds
+        cells = [f"{train_seconds:.1f}", f"{sample_seconds:.1f}", f"{both:.1f}", f"{retrained / both:.1f}"]
+        for column in truth:
+            arrays = (found[column].to_numpy(), again[column].to_numpy(), truth[column].to_numpy())
+            cells += [f"{spearman(arrays[0], arrays[2]):.2f}", "" if name == EXPENSIVE else ratio(*arrays)]
+        shared = name not in (EXPENSIVE, AGAIN) and name.startswith(f"{n_expensive} ")
+        cells += [spread(found[column] - again[column], truth[column]) if shared else "" for column in truth]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
     columns = [column.partition("_")[0] for column in truth]
-    heads = [*(f"rank, {name}" for name in columns), *(f"error, {name}" for name in columns)]
+    heads = ["training, s", "generation, s", "together, s", "retraining is x times that"]
+    heads += [head for name in columns for head in (f"rank, {name}", "of the repetition's")]
+    heads += [f"error, {name}" for name in columns]
     return [
         "",
         "## Fidelity against cost",
         "",
-        f"{len(truth)} coalitions, the same fine-tuned models for every row; expensive: {size.expensive} steps, "
-        f"{size.n_expensive} images.",
-        "Rank: Spearman with the expensive setting. Error: standard deviation of the difference to it, as a share of",
-        "that of the utilities themselves; a common shift is taken out, because it changes no value. The row with",
-        "other noise is what noise allows: the expensive setting repeated. The noise is common to all coalitions, but",
-        "in the row that says otherwise.",
+        f"{len(truth)} coalitions. A row says how many steps fine-tuning had, and how many of which solver made how",
+        f"many images. Expensive: {n_expensive} steps, {size.expensive}, {size.n_expensive} images.",
+        "Rank: Spearman with the expensive setting. All other rows have another training seed and another noise than",
+        "it, its repetition too, so the repetition's rank is what noise allows; beside each rank its share of that, in",
+        "brackets 90 % of bootstrap draws of coalitions. Error, where the fine-tuned models are those of the",
+        "repetition: standard deviation of the difference to it, as a share of that of the utilities; a common shift",
+        "is taken out, because it changes no value. The noise of the images is common to all coalitions, but in the row",
+        f"that says otherwise. Seconds of one core from the rates above; retraining takes {retrained:.0f}.",
         "",
-        f"| solver steps, images | generation, s | {' | '.join(heads)} |",
-        f"|---|---|{'---|' * len(heads)}",
+        f"| setting | {' | '.join(heads)} |",
+        f"|---|{'---|' * len(heads)}",
         *rows,
     ]
+
+
+def spread(difference: pd.Series, truth: pd.Series) -> str:
+    """Standard deviation of a difference, as a share of that of the utilities."""
+    return f"{np.std(difference - difference.mean()) / np.std(truth):.2f}"
 
 
 if __name__ == "__main__":
