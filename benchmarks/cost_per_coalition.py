@@ -450,7 +450,7 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
         "it, its repetition too, so the repetition's rank is what noise allows; beside each rank its share of that, in",
         "brackets 90 % of bootstrap draws of coalitions. Error, where the fine-tuned models are those of the",
         "repetition: standard deviation of the difference to it, as a share of that of the utilities; a common shift",
-        "is taken out, because it changes no value. The noise of the images is common to all coalitions, but in the row",
+        "is taken out: it changes no value. The noise of the images is common to all coalitions, except in the row",
         f"that says otherwise. Seconds of one core from the rates above; retraining takes {retrained:.0f}.",
         "",
         f"| setting | {' | '.join(heads)} |",

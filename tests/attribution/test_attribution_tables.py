@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -159,11 +160,11 @@ def test_a_far_target_names_no_number_of_evaluations(contributors):
         table = diagnostics_table(attributions, utilities, EstimationConfig(target_relative_error=target))
         log = "\n".join(summary_lines(values, table, DIRECTIONS))
         told[target] = (going_on(table.set_index("property").loc["accuracy"]), log)
-    assert "more evaluations would settle them" in told[0.1][0]
-    assert "more evaluations would reach it" in told[0.1][1]
-    assert told[1e-4][0] == "More than 100 times as many evaluations would be needed to settle them."
-    assert "More than 100 times as many evaluations would be needed" in told[1e-4][1]
-    assert "would reach it" not in told[1e-4][1]
+    for text in told[0.1]:
+        assert re.search(r"would take about \d+ more evaluations, .* of one worker's time", text)
+    for text in told[1e-4]:
+        assert "would take more than 100 times as many evaluations" in text
+        assert "more evaluations" not in text
 
 
 def test_interactions_of_a_complete_table_agree_with_enumeration():

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from groupshap.members import short_name
+from groupshap.progress import duration
 
-__all__ = ["MAX_TIMES_AS_MANY", "fitted_by", "summary_lines"]
+__all__ = ["MAX_TIMES_AS_MANY", "fitted_by", "price_of_converging", "summary_lines"]
 
 N_NAMED = 3
 N_COLUMNS = 40
@@ -69,24 +70,23 @@ def _contributor(row: object) -> str:
 def _verdict(row: object) -> str:
     """Converged or not, and the price of going on."""
     error = f"largest standard error {100 * row.relative_standard_error:.3g} % of the range of the values"
-    if row.is_converged:
-        return f"converged: {error} (target {100 * row.target_relative_error:g} %)."
     if not math.isfinite(row.evaluations_to_converge):
         return f"not converged: {error}; all values are equal so far, so no budget can be named."
-    if row.evaluations_to_converge > MAX_TIMES_AS_MANY * row.n_evaluations:
-        return (
-            f"not converged: {error} (target {100 * row.target_relative_error:g} %). "
-            f"More than {MAX_TIMES_AS_MANY} times as many evaluations would be needed."
-        )
-    return (
-        f"not converged: {error} (target {100 * row.target_relative_error:g} %). About "
-        f"{row.evaluations_to_converge:.0f} more evaluations would reach it, {_duration(row.seconds_to_converge)} of "
-        "one worker's time."
-    )
+    against = f"{error} (target {100 * row.target_relative_error:g} %)."
+    if row.is_converged:
+        return f"converged: {against}"
+    price = price_of_converging(row.evaluations_to_converge, row.n_evaluations, row.seconds_to_converge)
+    return f"not converged: {against} It would take {price}."
 
 
-def _duration(seconds: float) -> str:
-    """A duration for humans: "40 s", "12 min" or "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def price_of_converging(n_more: float, n_evaluations: int, seconds: float) -> str:
+    """How many more evaluations, and their time; no number where it would extrapolate the errors too far.
+
+    Args:
+        n_more: what :func:`~groupshap.games.evaluations_to_converge` says, finite.
+        n_evaluations: that there are.
+        seconds: what ``n_more`` would take one worker.
+    """
+    if n_more > MAX_TIMES_AS_MANY * n_evaluations:
+        return f"more than {MAX_TIMES_AS_MANY} times as many evaluations"
+    return f"about {n_more:.0f} more evaluations, {duration(seconds)} of one worker's time"

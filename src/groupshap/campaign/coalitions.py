@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from groupshap.attribution.summary import price_of_converging
 from groupshap.attribution.tables import coalition_utilities
 from groupshap.campaign.encoded import encoded_images
 from groupshap.campaign.expected import expected_words, seconds_per_image
@@ -294,7 +295,7 @@ def _is_precise_enough(
         errors[name] = relative_standard_error(shapley)
         more = evaluations_to_converge(shapley, target)
         logger.info(
-            "After %d evaluations: %s has relative error %.3f (target %.3f); about %.0f more evaluations, %.0f s.",
-            len(utilities), name, errors[name], target, more, more * seconds,
+            "After %d evaluations: %s has relative error %.3f (target %.3f); that takes %s.",
+            len(utilities), name, errors[name], target, price_of_converging(more, len(utilities), more * seconds),
         )  # fmt: skip
     return all(error < target for error in errors.values())

@@ -17,6 +17,7 @@ import pandas as pd
 
 from groupshap.attribution.config import EstimationConfig
 from groupshap.attribution.fits import values_of
+from groupshap.attribution.summary import MAX_TIMES_AS_MANY
 from groupshap.attribution.utilities_table import coalition_utilities, player_names
 from groupshap.campaign.architecture import ModelSize, model_sizes, stored_sizes
 from groupshap.campaign.coalitions import draw_plan
@@ -324,7 +325,9 @@ def _width_rows(known: Known, settings: Settings) -> list[Row]:
                 f"mean of the contributors; {len(values)} evaluations in utilities.csv, errors fall as 1/sqrt(budget)"
             )
             rows.append((f"interval width, {name}, budget {planned}", width, "", basis))
-        needed = len(values) + evaluations_to_converge(fitted, estimation.target)
+        n_more = evaluations_to_converge(fitted, estimation.target)
         reached = f"relative error {estimation.target:g}; now {relative_standard_error(fitted):.2g}"
-        rows.append((f"budget to converge, {name}", needed, "", reached))
+        if n_more > MAX_TIMES_AS_MANY * len(values):
+            n_more, reached = _UNKNOWN, f"{reached}: more than {MAX_TIMES_AS_MANY} times as many evaluations"
+        rows.append((f"budget to converge, {name}", len(values) + n_more, "", reached))
     return rows

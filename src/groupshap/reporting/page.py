@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from groupshap.games import spearman
 from groupshap.members import short_name
+from groupshap.progress import duration
 from groupshap.reporting.charts import N_LINES_MAX, chart_data
 from groupshap.reporting.corrected import corrected
 from groupshap.reporting.fitted_game import FittedGame, fit_game
@@ -25,7 +26,6 @@ from groupshap.reporting.people import N_NAME_COLUMNS, contributor_sections
 from groupshap.reporting.validated import validated
 from groupshap.reporting.words import (
     POLICIES,
-    duration,
     flat_parameters,
     going_on,
     number,

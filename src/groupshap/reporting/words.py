@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from groupshap.attribution.summary import MAX_TIMES_AS_MANY
+from groupshap.attribution.summary import price_of_converging
 from groupshap.reporting.config import PaymentPolicy
 
 __all__ = [
     "POLICIES",
-    "duration",
     "flat_parameters",
     "going_on",
     "number",
@@ -114,13 +113,6 @@ def number(value: float, *, sign: bool = False, digits: int = 3) -> str:
     return text.rstrip(".").replace("-", "−")
 
 
-def duration(seconds: float) -> str:
-    """A duration for humans: "40 s", "12 min" or "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def verdict(row: Mapping[str, Any]) -> str:
     """Whether the values of a property have settled, and what it takes until they do."""
     error = number(100 * row["relative_standard_error"])
@@ -137,13 +129,8 @@ def going_on(row: Mapping[str, Any]) -> str:
         return "Nothing: they have settled."
     if not math.isfinite(row["evaluations_to_converge"]):
         return "All values are equal so far, so no number of evaluations can be named."
-    if row["evaluations_to_converge"] > MAX_TIMES_AS_MANY * row["n_evaluations"]:
-        return f"More than {MAX_TIMES_AS_MANY} times as many evaluations would be needed to settle them."
-    return (
-        f"About {row['evaluations_to_converge']:.0f} more evaluations would settle them, "
-        f"{duration(row['seconds_to_converge'])} of one worker's time, if errors fall as one over the root of the "
-        "number of evaluations."
-    )
+    price = price_of_converging(row["evaluations_to_converge"], row["n_evaluations"], row["seconds_to_converge"])
+    return f"To settle them would take {price}, if errors fall as one over the root of the number of evaluations."
 
 
 def policy_sentence(policy: PaymentPolicy) -> str:
