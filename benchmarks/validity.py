@@ -86,7 +86,14 @@ def removal_lines(project: Path) -> list[str]:
         "",
         markdown(report(project, "counterfactuals").drop(columns=["n_replicates", "n_random", "note"])),
         "",
-        "Ablation on 64 coalitions; fidelity = Spearman of v with retraining:",
+        *ablation_lines(project),
+    ]
+
+
+def ablation_lines(project: Path) -> list[str]:
+    """Fidelity and seconds of every cell."""
+    return [
+        "Ablation; fidelity = Spearman of v with the mean of the retrainings:",
         "",
         markdown(report(project, "ablation").drop(columns=["why"])),
     ]
@@ -128,6 +135,7 @@ def avatars16(folder: Path) -> list[str]:
     override = ",".join(f"validation.rivals.{name}={path}" for name, path in rivals.items())
     kedro_run(ours, "--env", "avatars16", "--pipelines", "validation", "--params", override)
     keep_game(ours, "avatars16")
+    kedro_run(ours, "--env", "avatars16", "--pipelines", "ablation")
     lds, calibration = report(ours, "lds"), report(ours, "calibration")
     table = lds[lds["n_contributors"] == 5].pivot(index="attribution", columns="property", values="lds")
     ceilings = lds[lds["n_contributors"] == 5].drop_duplicates("property").set_index("property")
@@ -148,6 +156,8 @@ def avatars16(folder: Path) -> list[str]:
         "What LDS cannot see: v(∅) + sum of values against retrained v(S), and leave-one-out effects of retraining.",
         "",
         markdown(scale[["attribution", "property", "r_squared", "slope", "bias", "loo_spearman"]]),
+        "",
+        *ablation_lines(ours),
     ]
 
 
