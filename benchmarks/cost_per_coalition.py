@@ -86,10 +86,11 @@ TINY = Size(1, 1, 16, 4, 32, (16, 32), ("3 0.002 0.9", "2 0.002 0.9"), "ddim 4",
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one core per image and step of the network, ``dense`` and ``pruned``."""
+    """Seconds of one core per image and step of the network, ``dense`` and ``pruned``; training in its own batches."""
 
     train: Mapping[str, float]
     sample: Mapping[str, float]
+    retrain: float
 
     def cost(self, which: str, n_trained: int, n_images: int, n_steps: int) -> tuple[float, float]:
         """Seconds of a training that sees so many images, and of a generation."""
@@ -98,7 +99,7 @@ class Rates:
     def retrained(self, n_images: int, n_steps: int) -> tuple[float, float]:
         """Seconds of the default training from scratch, and of a generation by the dense model."""
         train = default("base_training")["train"]
-        return self.cost("dense", train["n_steps"] * train["batch_size"], n_images, n_steps)
+        return self.retrain * train["n_steps"] * train["batch_size"], self.sample["dense"] * n_images * n_steps
 
 
 @dataclass(frozen=True)
@@ -207,21 +208,23 @@ def costs(project: Path, size: Size) -> tuple[list[str], Rates]:
     sizes = {"dense": size_of(dense), "pruned": size_of(pruned)}
     inputs = family.encode(pack.images[:256])
     matrix = torch.randn(512, 512)
+    small_batch, large_batch = (default(of)["train"]["batch_size"] for of in ("subset_finetune", "base_training"))
     trainings = {
-        f"train {name}, {precision}": (path, precision)
+        f"train {name}, {precision}": (path, precision, small_batch)
         for name, path in (("dense", "base_model"), ("pruned", "pruned_model"))
         for precision in ("no", "bf16")
     }
+    trainings["retrain dense, no"] = ("base_model", "no", large_batch)
 
-    def training(path: str, precision: str) -> None:
-        config = TrainConfig(n_steps=size.n_steps, batch_size=32, mixed_precision=precision)
+    def training(path: str, precision: str, batch_size: int) -> None:
+        config = TrainConfig(n_steps=size.n_steps, batch_size=batch_size, mixed_precision=precision)
         train(Denoising(family), models[path], inputs, config, seed=0, device=CPU)
 
     models = {name: loaded(project, name)[0] for name in ("base_model", "pruned_model")}
     jobs: dict[str, Callable[[], object]] = {"matmul": lambda: [matrix @ matrix for _ in range(20)]}
     jobs |= {
-        name: lambda path=path, precision=precision: training(path, precision)
-        for name, (path, precision) in trainings.items()
+        name: lambda path=path, precision=precision, batch=batch: training(path, precision, batch)
+        for name, (path, precision, batch) in trainings.items()
     }
     one_step = SamplerConfig(solver="ddim", n_steps=2)
     seeds = list(range(size.n_images))
@@ -231,14 +234,16 @@ def costs(project: Path, size: Size) -> tuple[list[str], Rates]:
         )
     seconds = interleaved(jobs, size.n_repeats)
     peak = 20 * 2 * 512**3 / seconds["matmul"]
-    n_seen = {"train": size.n_steps * 32, "sample": size.n_images * one_step.n_steps}
+    n_seen = {"train": size.n_steps * small_batch, "retrain": size.n_steps * large_batch}
+    n_seen["sample"] = size.n_images * one_step.n_steps
     rows = [rate_row(name, value, sizes, n_seen, peak) for name, value in seconds.items() if name != "matmul"]
     page = [
         "",
         "## One image through the network",
         "",
         f"Matrix products of 512 x 512 reach {peak / 1e9:.0f} GFLOP/s in the same interleaved loop: that is the peak.",
-        "Operations are counted in convolutions, linear layers and attention; training counts three passes.",
+        "Operations are counted in convolutions, linear layers and attention; training counts three passes. Batches of",
+        f"{small_batch} images, retraining as by default of {large_batch}.",
         "",
         "| | ms per image and step | images per s and step | GFLOP/s | of the peak |",
         "|---|---|---|---|---|",
@@ -247,6 +252,7 @@ def costs(project: Path, size: Size) -> tuple[list[str], Rates]:
     rates = Rates(
         train={name: seconds[f"train {name}, no"] / n_seen["train"] for name in ("dense", "pruned")},
         sample={name: seconds[f"sample {name}"] / n_seen["sample"] for name in ("dense", "pruned")},
+        retrain=seconds["retrain dense, no"] / n_seen["retrain"],
     )
     return [*page, *whole_coalitions(rates), *two_threads(project, size)], rates
 
@@ -255,7 +261,7 @@ def rate_row(name: str, seconds: float, sizes: Mapping[str, ModelSize], n_seen: 
     """One job: time and operations of an image in one step."""
     what, _, which = name.partition(",")[0].partition(" ")
     n_images = n_seen[what]
-    flop = sizes[which].training_flop(n_images) if what == "train" else sizes[which].sampling_flop(n_images, 1)
+    flop = sizes[which].sampling_flop(n_images, 1) if what == "sample" else sizes[which].training_flop(n_images)
     rate = flop / seconds
     return (
         f"| {name} | {1e3 * seconds / n_images:.2f} | {n_images / seconds:.0f} | {rate / 1e9:.1f} | {rate / peak:.0%} |"
