@@ -6,7 +6,7 @@
 
 Everything that is compared is interleaved in one process, repetition by repetition, and reported as a ratio of medians
 of CPU seconds, because other users of the machine slow everything alike. ``--project DIR`` is a folder in which
-``kedro run`` was run; without it data, base model and pruned model are made first. Results, written after every
+``kedro run`` was run, and stays as it is; without it data and base model are made first. Results, written after every
 coalition: benchmarks/results/cost_per_coalition.md.
 """
 
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,12 @@ from groupshap.seeds import seed_for
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
+Job = tuple[str, float]
+"""What is timed, and the share of the channels that was removed from its model."""
 IMAGES = "data/03_primary/images.safetensors"
 PROPERTIES = ("frechet_efficientnet", "inception_efficientnet", "diversity_entropy")
 SETTINGS = ("ddim 25", "ddim 10", "dpm_solver 20", "dpm_solver 10", "dpm_solver 5", "unipc 10", "unipc 5")
-FINETUNINGS = ("100 0.002 0.98", "50 0.003 0.95", "25 0.004 0.9")
+FINETUNINGS = ("0.3 100 0.002 0.98", "0.3 50 0.003 0.95", "0.5 100 0.002 0.98", "0.5 50 0.003 0.95")
 FASTEST = ("dpm_solver 10", "dpm_solver 5", "unipc 5")
 
 
@@ -64,8 +67,8 @@ class Size:
         n_coalitions: Behind the fidelity.
         n_expensive: Images per coalition of the expensive setting.
         counts: Images per coalition of the cheaper ones.
-        finetunings: Steps, learning rate and decay of the weights' average of a coalition's fine-tuning; the first is
-            that of the expensive setting.
+        finetunings: Nominal share of the channels removed, and steps, learning rate and decay of the weights' average
+            of a coalition's fine-tuning; the first is that of the expensive setting.
         expensive: Sampler of the expensive setting.
         settings: Samplers of the cheaper ones.
     """
@@ -81,25 +84,25 @@ class Size:
     settings: tuple[str, ...] = SETTINGS
 
 
-TINY = Size(1, 1, 16, 4, 32, (16, 32), ("3 0.002 0.9", "2 0.002 0.9"), "ddim 4", ("dpm_solver 4", "unipc 4"))
+TINY = Size(1, 1, 16, 4, 32, (16, 32), ("0.3 3 0.002 0.9", "0.5 2 0.002 0.9"), "ddim 4", ("dpm_solver 4", "unipc 4"))
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one core per image and step of the network, ``dense`` and ``pruned``; training in its own batches."""
+    """Seconds of one core per image and step of the network, by share of the channels removed (0: dense)."""
 
-    train: Mapping[str, float]
-    sample: Mapping[str, float]
+    train: Mapping[float, float]
+    sample: Mapping[float, float]
     retrain: float
 
-    def cost(self, which: str, n_trained: int, n_images: int, n_steps: int) -> tuple[float, float]:
+    def cost(self, fraction: float, n_trained: int, n_images: int, n_steps: int) -> tuple[float, float]:
         """Seconds of a training that sees so many images, and of a generation."""
-        return self.train[which] * n_trained, self.sample[which] * n_images * n_steps
+        return self.train[fraction] * n_trained, self.sample[fraction] * n_images * n_steps
 
     def retrained(self, n_images: int, n_steps: int) -> tuple[float, float]:
         """Seconds of the default training from scratch, and of a generation by the dense model."""
         train = default("base_training")["train"]
-        return self.retrain * train["n_steps"] * train["batch_size"], self.sample["dense"] * n_images * n_steps
+        return self.retrain * train["n_steps"] * train["batch_size"], self.sample[0.0] * n_images * n_steps
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512, help="of the expensive setting")
     parser.add_argument("--expensive", default="ddim 100", help="its solver and steps")
     parser.add_argument("--settings", default=";".join(SETTINGS), help="solvers and steps, with ; between them")
-    parser.add_argument("--finetunings", default=";".join(FINETUNINGS), help="steps, learning rate, decay; ...")
+    parser.add_argument("--finetunings", default=";".join(FINETUNINGS), help="share, steps, rate, decay; ...")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS / "cost_per_coalition.md")
     arguments = parser.parse_args()
@@ -137,7 +140,7 @@ def main() -> None:
     )
     size = TINY if arguments.tiny else full
     with tempfile.TemporaryDirectory() as folder:
-        project = arguments.project or made_project(Path(folder), arguments.tiny)
+        project = made_project(Path(folder), arguments.project, size, arguments.tiny)
         tables, rates = costs(project, size)
         page = [*header(size), *tables]
         arguments.out.write_text("\n".join([*page, ""]), encoding="utf-8")
@@ -146,15 +149,38 @@ def main() -> None:
     print(arguments.out.read_text(encoding="utf-8"))
 
 
-def made_project(folder: Path, is_tiny: bool) -> Path:
-    """A run of data, base training and pruning in a copy of the project."""
+def made_project(folder: Path, finished: Path | None, size: Size, is_tiny: bool) -> Path:
+    """A copy of the project with data and base model, finished ones or new, and a pruned model of every share."""
     shutil.copytree(PROJECT / "conf", folder / "conf")
     shutil.copy(PROJECT / "pyproject.toml", folder)
     (folder / "src").mkdir()
-    command = [sys.executable, "-m", "kedro", "run", "--pipelines", "data_grouping,base_training,pruning"]
-    command += ["--env", "test"] if is_tiny else []
-    subprocess.run(command, cwd=folder, env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"}, check=True)
+    environment = ["--env", "test"] if is_tiny and finished is None else []
+
+    def kedro_run(*arguments: str) -> None:
+        command = [sys.executable, "-m", "kedro", "run", *arguments, *environment]
+        subprocess.run(command, cwd=folder, env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"}, check=True)
+
+    if finished is None:
+        kedro_run("--pipelines", "data_grouping,base_training")
+    else:
+        shutil.copytree(finished / "data/03_primary", folder / "data/03_primary")
+        (folder / "data/06_models").mkdir()
+        shutil.copy(finished / "data/06_models/base_model.safetensors", folder / "data/06_models")
+    shutil.copy(folder / "data/06_models/base_model.safetensors", weights(folder, 0.0))
+    for fraction in shares(size):
+        kedro_run("--pipelines", "pruning", "--params", f"pruning.fraction_removed={fraction}")
+        shutil.copy(folder / "data/06_models/pruned_model.safetensors", weights(folder, fraction))
     return folder
+
+
+def shares(size: Size) -> list[float]:
+    """Shares of the channels removed, of the default and of every fine-tuning."""
+    return sorted({float(how.split()[0]) for how in size.finetunings} | {default("pruning")["fraction_removed"]})
+
+
+def weights(project: Path, fraction: float) -> Path:
+    """The file of the model of which this share was removed."""
+    return project / f"data/06_models/share_{fraction:g}.safetensors"
 
 
 def header(size: Size) -> list[str]:
@@ -173,9 +199,9 @@ def header(size: Size) -> list[str]:
     ]
 
 
-def loaded(project: Path, name: str) -> tuple[torch.nn.Module, ModelDescription]:
-    """base_model or pruned_model of the run."""
-    return load_model(project / f"data/06_models/{name}.safetensors")
+def loaded(project: Path, fraction: float) -> tuple[torch.nn.Module, ModelDescription]:
+    """The model of which this share was removed, and trained again on everybody's images."""
+    return load_model(weights(project, fraction))
 
 
 def size_of(model: torch.nn.Module) -> ModelSize:
@@ -183,9 +209,9 @@ def size_of(model: torch.nn.Module) -> ModelSize:
     return ModelSize(count_parameters(model), count_macs(model), count_activations(model))
 
 
-def interleaved(jobs: Mapping[str, Callable[[], object]], n_repeats: int) -> dict[str, float]:
+def interleaved(jobs: Mapping[Job, Callable[[], object]], n_repeats: int) -> dict[Job, float]:
     """Median CPU seconds of each job, after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    seconds: dict[Job, list[float]] = {name: [] for name in jobs}
     for repeat in range(n_repeats + 1):
         for name, job in jobs.items():
             start = time.process_time()
@@ -203,40 +229,38 @@ def sampler(name: str) -> SamplerConfig:
 
 def costs(project: Path, size: Size) -> tuple[list[str], Rates]:
     """Tables of training and sampling rates, and whole coalitions as ratios; and the rates."""
-    (dense, description), (pruned, small) = loaded(project, "base_model"), loaded(project, "pruned_model")
-    family, pack = description.family(), load_pack(project / "data/03_primary/images.safetensors")
-    sizes = {"dense": size_of(dense), "pruned": size_of(pruned)}
+    fractions = [0.0, *shares(size)]
+    models, known = {}, {}
+    for fraction in fractions:
+        models[fraction], known[fraction] = loaded(project, fraction)
+    family, pack = known[0.0].family(), load_pack(project / IMAGES)
+    sizes = {fraction: size_of(model) for fraction, model in models.items()}
     inputs = family.encode(pack.images[:256])
     matrix = torch.randn(512, 512)
     small_batch, large_batch = (default(of)["train"]["batch_size"] for of in ("subset_finetune", "base_training"))
-    trainings = {
-        f"train {name}, {precision}": (path, precision, small_batch)
-        for name, path in (("dense", "base_model"), ("pruned", "pruned_model"))
-        for precision in ("no", "bf16")
-    }
-    trainings["retrain dense, no"] = ("base_model", "no", large_batch)
 
-    def training(path: str, precision: str, batch_size: int) -> None:
+    def training(fraction: float, batch_size: int, precision: str = "no") -> None:
         config = TrainConfig(n_steps=size.n_steps, batch_size=batch_size, mixed_precision=precision)
-        train(Denoising(family), models[path], inputs, config, seed=0, device=CPU)
+        train(Denoising(family), models[fraction], inputs, config, seed=0, device=CPU)
 
-    models = {name: loaded(project, name)[0] for name in ("base_model", "pruned_model")}
-    jobs: dict[str, Callable[[], object]] = {"matmul": lambda: [matrix @ matrix for _ in range(20)]}
-    jobs |= {
-        name: lambda path=path, precision=precision, batch=batch: training(path, precision, batch)
-        for name, (path, precision, batch) in trainings.items()
-    }
     one_step = SamplerConfig(solver="ddim", n_steps=2)
     seeds = list(range(size.n_images))
-    for name, model, known in (("dense", dense, description), ("pruned", pruned, small)):
-        jobs[f"sample {name}"] = lambda model=model, known=known: sample_all(
-            known.family(), model, seeds, one_step, device=CPU
-        )
+
+    def sampling(fraction: float) -> None:
+        sample_all(known[fraction].family(), models[fraction], seeds, one_step, device=CPU)
+
+    jobs: dict[Job, Callable[[], object]] = {("matmul", 0.0): lambda: [matrix @ matrix for _ in range(20)]}
+    for fraction in fractions:
+        jobs["train", fraction] = partial(training, fraction, small_batch)
+        jobs["sample", fraction] = partial(sampling, fraction)
+    jobs["retrain", 0.0] = partial(training, 0.0, large_batch)
+    jobs["train in bf16", 0.0] = partial(training, 0.0, small_batch, "bf16")
     seconds = interleaved(jobs, size.n_repeats)
-    peak = 20 * 2 * 512**3 / seconds["matmul"]
-    n_seen = {"train": size.n_steps * small_batch, "retrain": size.n_steps * large_batch}
-    n_seen["sample"] = size.n_images * one_step.n_steps
-    rows = [rate_row(name, value, sizes, n_seen, peak) for name, value in seconds.items() if name != "matmul"]
+    peak = 20 * 2 * 512**3 / seconds.pop(("matmul", 0.0))
+    n_seen = dict.fromkeys(("train", "train in bf16"), size.n_steps * small_batch)
+    n_seen |= {"retrain": size.n_steps * large_batch, "sample": size.n_images * one_step.n_steps}
+    each = {job: value / n_seen[job[0]] for job, value in seconds.items()}
+    rows = [rate_row(job, value, sizes[job[1]], peak) for job, value in each.items()]
     page = [
         "",
         "## One image through the network",
@@ -250,22 +274,19 @@ def costs(project: Path, size: Size) -> tuple[list[str], Rates]:
         *rows,
     ]
     rates = Rates(
-        train={name: seconds[f"train {name}, no"] / n_seen["train"] for name in ("dense", "pruned")},
-        sample={name: seconds[f"sample {name}"] / n_seen["sample"] for name in ("dense", "pruned")},
-        retrain=seconds["retrain dense, no"] / n_seen["retrain"],
+        train={fraction: each["train", fraction] for fraction in fractions},
+        sample={fraction: each["sample", fraction] for fraction in fractions},
+        retrain=each["retrain", 0.0],
     )
     return [*page, *whole_coalitions(rates), *two_threads(project, size)], rates
 
 
-def rate_row(name: str, seconds: float, sizes: Mapping[str, ModelSize], n_seen: Mapping[str, int], peak: float) -> str:
+def rate_row(job: Job, seconds: float, size: ModelSize, peak: float) -> str:
     """One job: time and operations of an image in one step."""
-    what, _, which = name.partition(",")[0].partition(" ")
-    n_images = n_seen[what]
-    flop = sizes[which].sampling_flop(n_images, 1) if what == "sample" else sizes[which].training_flop(n_images)
-    rate = flop / seconds
-    return (
-        f"| {name} | {1e3 * seconds / n_images:.2f} | {n_images / seconds:.0f} | {rate / 1e9:.1f} | {rate / peak:.0%} |"
-    )
+    what, fraction = job
+    flop = size.sampling_flop(1, 1) if what == "sample" else size.training_flop(1)
+    rate, which = flop / seconds, f"{fraction:.0%} pruned" if fraction else "dense"
+    return f"| {what}, {which} | {1e3 * seconds:.2f} | {1 / seconds:.0f} | {rate / 1e9:.1f} | {rate / peak:.0%} |"
 
 
 def default(name: str) -> dict[str, dict[str, object]]:
@@ -277,13 +298,14 @@ def whole_coalitions(rates: Rates) -> list[str]:
     """Seconds of one coalition under several settings, composed of the rates above."""
     fine, ours = default("subset_finetune")["train"], default("property_eval")
     finetuned, n_images, n_steps = fine["n_steps"] * fine["batch_size"], ours["n_images"], ours["sampler"]["n_steps"]
+    pruned = default("pruning")["fraction_removed"]
     settings = {
-        "default": rates.cost("pruned", finetuned, n_images, n_steps),
-        "default, dense model": rates.cost("dense", finetuned, n_images, n_steps),
-        "default, 64 images": rates.cost("pruned", finetuned, 64, n_steps),
-        "default, 1024 images": rates.cost("pruned", finetuned, 1024, n_steps),
-        "default, 100 steps of DDIM": rates.cost("pruned", finetuned, n_images, 100),
-        "paper's generation: 1024 images, 100 steps of DDIM": rates.cost("pruned", finetuned, 1024, 100),
+        "default": rates.cost(pruned, finetuned, n_images, n_steps),
+        "default, dense model": rates.cost(0.0, finetuned, n_images, n_steps),
+        "default, 64 images": rates.cost(pruned, finetuned, 64, n_steps),
+        "default, 1024 images": rates.cost(pruned, finetuned, 1024, n_steps),
+        "default, 100 steps of DDIM": rates.cost(pruned, finetuned, n_images, 100),
+        "paper's generation: 1024 images, 100 steps of DDIM": rates.cost(pruned, finetuned, 1024, 100),
         "retrained from scratch, default generation": rates.retrained(n_images, n_steps),
         "retrained from scratch, paper's generation": rates.retrained(1024, 100),
     }
@@ -307,8 +329,8 @@ def two_threads(project: Path, size: Size) -> list[str]:
         "from groupshap.model_file import load_model; from groupshap.diffusion.training import Denoising, train;"
         "from groupshap.diffusion.config import TrainConfig; from groupshap.image_pack import load_pack;"
         "from pathlib import Path;"
-        "p=Path(sys.argv[2]); m,d=load_model(p/'data/06_models/pruned_model.safetensors'); f=d.family();"
-        "x=f.encode(load_pack(p/'data/03_primary/images.safetensors').images[:256]); sys.stdin.readline();"
+        "m,d=load_model(Path(sys.argv[2])); f=d.family();"
+        "x=f.encode(load_pack(Path(sys.argv[4])).images[:256]); sys.stdin.readline();"
         "n=int(sys.argv[3]); t=time.monotonic();"
         "train(Denoising(f),m,x,TrainConfig(n_steps=n,batch_size=32),seed=0,device=torch.device('cpu'));"
         "print(time.monotonic()-t, flush=True)"
@@ -316,7 +338,8 @@ def two_threads(project: Path, size: Size) -> list[str]:
 
     def run(n_processes: int, n_threads: int, n_steps: int) -> float:
         environment = {**os.environ, "OMP_NUM_THREADS": str(n_threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        command = [sys.executable, "-c", code, str(n_threads), str(project), str(n_steps)]
+        pruned = weights(project, default("pruning")["fraction_removed"])
+        command = [sys.executable, "-c", code, str(n_threads), str(pruned), str(n_steps), str(project / IMAGES)]
         children = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
             for _ in range(n_processes)
@@ -340,7 +363,7 @@ def two_threads(project: Path, size: Size) -> list[str]:
 
 def fidelity(project: Path, size: Size, rates: Rates) -> Iterator[list[str]]:
     """Rank correlation of cheap with expensive utilities; the table after each coalition."""
-    family, pack = loaded(project, "pruned_model")[1].family(), load_pack(project / IMAGES)
+    family, pack = loaded(project, 0.0)[1].family(), load_pack(project / IMAGES)
     properties = resolve_properties(PropertiesConfig(names=PROPERTIES))
     table = pd.read_parquet(project / "data/03_primary/image_table.parquet")
     restore_properties(properties, fit_properties(properties, pack.images, table))
@@ -365,7 +388,7 @@ def fidelity(project: Path, size: Size, rates: Rates) -> Iterator[list[str]]:
 
 def finetuned(project: Path, family: Family, inputs: torch.Tensor, how: str, seed: int) -> torch.nn.Module:
     """The pruned model fine-tuned on one coalition."""
-    n_steps, learning_rate, decay = how.split()
+    fraction, n_steps, learning_rate, decay = how.split()
     config = TrainConfig(
         n_steps=int(n_steps),
         batch_size=32,
@@ -373,7 +396,7 @@ def finetuned(project: Path, family: Family, inputs: torch.Tensor, how: str, see
         n_warmup_steps=min(10, int(n_steps) - 1),
         ema_decay=float(decay),
     )
-    model, _ = loaded(project, "pruned_model")
+    model, _ = loaded(project, float(fraction))
     return train(Denoising(family), model, inputs, config, seed=seed, device=CPU).model
 
 
@@ -405,16 +428,19 @@ def variants(size: Size, number: int) -> list[Variant]:
 
 def row(finetuning: str, setting: str, count: int) -> str:
     """Name of a row of the table."""
-    return f"{finetuning.split(maxsplit=1)[0]} steps; {setting}, {count}"
+    fraction, n_steps, *_ = finetuning.split()
+    return f"{float(fraction):.0%} pruned, {n_steps} steps; {setting}, {count}"
 
 
 def seconds_of(name: str, size: Size, rates: Rates) -> tuple[float, float]:
     """Training and generation of a row, from the rates."""
     if name in (EXPENSIVE, AGAIN):
         name = row(size.finetunings[0], size.expensive, size.n_expensive)
-    steps, _, rest = name.partition(" steps; ")
+    how, _, rest = name.partition(" steps; ")
+    share, _, n_steps = how.partition(" pruned, ")
     setting, count = rest.split(", ")[:2]
-    return rates.cost("pruned", int(steps) * 32, int(count), sampler(setting).n_steps)
+    fraction = round(float(share.rstrip("%")) / 100.0, 2)
+    return rates.cost(fraction, int(n_steps) * 32, int(count), sampler(setting).n_steps)
 
 
 def ratio(found: np.ndarray, again: np.ndarray, truth: np.ndarray) -> str:
@@ -429,7 +455,7 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
     """One row per setting."""
     values = {name: pd.DataFrame(rows) for name, rows in utilities.items()}
     truth, again = values[EXPENSIVE], values[AGAIN]
-    n_expensive, ours = size.finetunings[0].split(maxsplit=1)[0], default("property_eval")
+    ours, expensive = default("property_eval"), row(size.finetunings[0], size.expensive, size.n_expensive)
     retrained = sum(rates.retrained(ours["n_images"], ours["sampler"]["n_steps"]))
     rows = []
     for name, found in values.items():
@@ -439,7 +465,7 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
         for column in truth:
             arrays = (found[column].to_numpy(), again[column].to_numpy(), truth[column].to_numpy())
             cells += [f"{spearman(arrays[0], arrays[2]):.2f}", "" if name == EXPENSIVE else ratio(*arrays)]
-        shared = name not in (EXPENSIVE, AGAIN) and name.startswith(f"{n_expensive} ")
+        shared = name not in (EXPENSIVE, AGAIN) and name.startswith(expensive.partition(";")[0])
         cells += [spread(found[column] - again[column], truth[column]) if shared else "" for column in truth]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     columns = [column.partition("_")[0] for column in truth]
@@ -450,8 +476,8 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
         "",
         "## Fidelity against cost",
         "",
-        f"{len(truth)} coalitions. A row says how many steps fine-tuning had, and how many of which solver made how",
-        f"many images. Expensive: {n_expensive} steps, {size.expensive}, {size.n_expensive} images.",
+        f"{len(truth)} coalitions. A row says how much was pruned, how many steps fine-tuning had, and how many steps of",
+        f"which solver made how many images. Expensive: {expensive} images.",
         "Rank: Spearman with the expensive setting. All other rows have another training seed and another noise than",
         "it, its repetition too, so the repetition's rank is what noise allows; beside each rank its share of that, in",
         "brackets 90 % of bootstrap draws of coalitions. Error, where the fine-tuned models are those of the",
