@@ -7,8 +7,8 @@
     ... --quick                                     fewer repetitions; --players 10 16 restricts n
 
 Each mode writes benchmarks/results/<mode>.md (summary) and .csv (rows). shapiq (LeverageSHAP, RegressionMSR: from 1.8,
-Python 3.12; ``pip install -e .[bench]``) takes part where it is installed. It runs by replay: we record what it asks
-for, measure these rows, and call it again.
+Python 3.12; ``pip install -e .[bench]``) takes part where it is installed; where it is not, its rows of the last run of
+the same cells stay. It runs by replay: we record what it asks for, measure these rows, and call it again.
 """
 
 from __future__ import annotations
@@ -327,6 +327,35 @@ def _worst(noisy: dict[tuple, dict[str, float]], n_cells: int = 6) -> list[Row]:
     return rows
 
 
+def rivals_of_before(rows: list[Row], name: str) -> list[Row]:
+    """Rows of methods that cannot run here, from the last run; none where the paper's errors differ from it.
+
+    Equal errors of an estimator that nobody changes say that games, noise and repetitions are the same.
+    """
+    file = RESULTS / f"{name}.csv"
+    if not file.exists():
+        return []
+    with file.open(newline="") as lines:
+        before = [
+            row | {"n": int(row["n"]), "noise": float(row["noise"]), "budget": int(row["budget"])}
+            | {key: float(row[key]) for key in ("relative_l2", "spearman", "seconds")}
+            for row in csv.DictReader(lines)
+        ]  # fmt: skip
+
+    def of_the_paper(table: list[Row]) -> list[str]:
+        return [str(list(row.values())[:6]) for row in table if row["method"] == PAPER]
+
+    return (
+        [row for row in before if row["method"] not in methods()] if of_the_paper(before) == of_the_paper(rows) else []
+    )
+
+
+def remark_on(rivals: list[Row]) -> list[str]:
+    """Which rows are not of this run."""
+    names = ", ".join(dict.fromkeys(row["method"] for row in rivals))
+    return ["", f"From an earlier run of the same cells, because they cannot run here: {names}."] if rivals else []
+
+
 def write(rows: list[Row], name: str, seconds: float, body: list[str]) -> None:
     """Rows as csv; summary as markdown with the command, machine, date and wall time."""
     RESULTS.mkdir(exist_ok=True)
@@ -376,7 +405,9 @@ def main() -> None:
     else:
         repetitions = options.repetitions or (3 if options.quick else 10)
         rows, name = list(compare(options.players, options.held_out, repetitions)), f"estimators{suffix}"
-        body = comparison_summary(rows)
+        rivals = rivals_of_before(rows, options.name or name)
+        rows += rivals
+        body = [*remark_on(rivals), *comparison_summary(rows)]
     write(rows, options.name or name, time.perf_counter() - start, body)
     print((RESULTS / f"{options.name or name}.md").read_text())
 
