@@ -343,7 +343,8 @@ def rivals_of_before(rows: list[Row], name: str) -> list[Row]:
         ]  # fmt: skip
 
     def of_the_paper(table: list[Row]) -> list[str]:
-        return [str(list(row.values())[:6]) for row in table if row["method"] == PAPER]
+        keys = ("n", "family", "noise", "budget", "relative_l2")
+        return [" ".join(f"{row[key]}" for key in keys) for row in table if row["method"] == PAPER]
 
     return (
         [row for row in before if row["method"] not in methods()] if of_the_paper(before) == of_the_paper(rows) else []
