@@ -21,9 +21,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,7 @@ from groupshap.diffusion.training import Denoising, train
 from groupshap.games import plan_coalitions, spearman
 from groupshap.image_pack import load_pack
 from groupshap.model_file import ModelDescription, load_model
-from groupshap.properties.base import fit_properties, measure, resolve_properties, restore_properties
+from groupshap.properties.base import Property, fit_properties, measure, resolve_properties, restore_properties
 from groupshap.properties.config import PropertiesConfig
 from groupshap.pruning.cost import count_activations, count_macs, count_parameters
 from groupshap.seeds import seed_for
@@ -362,28 +364,48 @@ def two_threads(project: Path, size: Size) -> list[str]:
 
 
 def fidelity(project: Path, size: Size, rates: Rates) -> Iterator[list[str]]:
-    """Rank correlation of cheap with expensive utilities; the table after each coalition."""
-    family, pack = loaded(project, 0.0)[1].family(), load_pack(project / IMAGES)
-    properties = resolve_properties(PropertiesConfig(names=PROPERTIES))
-    table = pd.read_parquet(project / "data/03_primary/image_table.parquet")
-    restore_properties(properties, fit_properties(properties, pack.images, table))
-    n_players = int(pack.players.max()) + 1
+    """Rank correlation of cheap with expensive utilities; the table after each coalition.
+
+    One process per core: what is compared here are utilities, the seconds are those of the rates.
+    """
+    n_players = int(load_pack(project / IMAGES).players.max()) + 1
     masks = plan_coalitions(n_players, size.n_coalitions + 2, seed=7)[2:]
     utilities: dict[str, list[dict[str, float]]] = {}
-    for number, mask in enumerate(masks):
-        inputs = family.encode(pack.of(np.flatnonzero(mask).tolist()))
-        models: dict[tuple[str, int], torch.nn.Module] = {}
-        for way in variants(size, number):
-            made = (way.finetuning, way.seed)
-            if made not in models:
-                models[made] = finetuned(project, family, inputs, way.finetuning, seed_for(0, "cost", number, way.seed))
-            seeds = [seed_for(way.noise, "image", image) for image in range(max(way.counts.values()))]
-            images = sample_all(family, models[made], seeds, sampler(way.sampler), device=CPU)
-            for name, count in way.counts.items():  # fewer images with the same noise are the first of more
-                utilities.setdefault(name, []).append(measure(properties, images[:count]))
-        print(f"coalition {number + 1} of {len(masks)}", file=sys.stderr, flush=True)
-        if number >= 3 or number + 1 == len(masks):
-            yield fidelity_page(utilities, size, rates)
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        jobs = [pool.submit(utilities_of, project, size, number, mask) for number, mask in enumerate(masks)]
+        for number, job in enumerate(jobs):
+            for name, measured in job.result().items():
+                utilities.setdefault(name, []).append(measured)
+            print(f"coalition {number + 1} of {len(masks)}", file=sys.stderr, flush=True)
+            if number >= 3 or number + 1 == len(masks):
+                yield fidelity_page(utilities, size, rates)
+
+
+@cache
+def measured_with(project: Path) -> tuple[Property, ...]:
+    """The properties, fitted to the images of the project."""
+    pack, table = load_pack(project / IMAGES), pd.read_parquet(project / "data/03_primary/image_table.parquet")
+    properties = resolve_properties(PropertiesConfig(names=PROPERTIES))
+    restore_properties(properties, fit_properties(properties, pack.images, table))
+    return tuple(properties)
+
+
+def utilities_of(project: Path, size: Size, number: int, mask: np.ndarray) -> dict[str, dict[str, float]]:
+    """Utilities of one coalition by row of the table."""
+    torch.set_num_threads(1)
+    family, pack = loaded(project, 0.0)[1].family(), load_pack(project / IMAGES)
+    inputs = family.encode(pack.of(np.flatnonzero(mask).tolist()))
+    models: dict[tuple[str, int], torch.nn.Module] = {}
+    utilities = {}
+    for way in variants(size, number):
+        made = (way.finetuning, way.seed)
+        if made not in models:
+            models[made] = finetuned(project, family, inputs, way.finetuning, seed_for(0, "cost", number, way.seed))
+        seeds = [seed_for(way.noise, "image", image) for image in range(max(way.counts.values()))]
+        images = sample_all(family, models[made], seeds, sampler(way.sampler), device=CPU)
+        for name, count in way.counts.items():  # fewer images with the same noise are the first of more
+            utilities[name] = measure(measured_with(project), images[:count])
+    return utilities
 
 
 def finetuned(project: Path, family: Family, inputs: torch.Tensor, how: str, seed: int) -> torch.nn.Module:
@@ -446,9 +468,11 @@ def seconds_of(name: str, size: Size, rates: Rates) -> tuple[float, float]:
 def ratio(found: np.ndarray, again: np.ndarray, truth: np.ndarray) -> str:
     """Spearman of a setting with the expensive one over that of its repetition, with a 90 % bootstrap interval."""
     draws = np.random.default_rng(0).integers(0, len(truth), size=(1000, len(truth)))
-    ratios = [spearman(found[draw], truth[draw]) / spearman(again[draw], truth[draw]) for draw in draws]
-    low, high = np.nanquantile(ratios, (0.05, 0.95))
-    return f"{spearman(found, truth) / spearman(again, truth):.2f} ({low:.2f} to {high:.2f})"
+    pairs = np.array([[spearman(of[draw], truth[draw]) for of in (found, again)] for draw in draws])
+    usable = pairs[pairs[:, 1] > 0.0]  # a repetition that does not repeat is no measure of anything
+    low, high = np.nanquantile(usable[:, 0] / usable[:, 1], (0.05, 0.95)) if len(usable) else (np.nan, np.nan)
+    limit = spearman(again, truth)
+    return f"{spearman(found, truth) / limit if limit > 0.0 else np.nan:.2f} ({low:.2f} to {high:.2f})"
 
 
 def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: Size, rates: Rates) -> list[str]:
