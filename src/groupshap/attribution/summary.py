@@ -89,4 +89,4 @@ def price_of_converging(n_more: float, n_evaluations: int, seconds: float) -> st
     """
     if n_more > MAX_TIMES_AS_MANY * n_evaluations:
         return f"more than {MAX_TIMES_AS_MANY} times as many evaluations"
-    return f"about {n_more:.0f} more evaluations, {duration(seconds)} of one worker's time"
+    return f"about {n_more:.0f} more evaluation{'' if n_more == 1 else 's'}, {duration(seconds)} of one worker's time"
