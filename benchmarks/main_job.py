@@ -167,9 +167,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = {"stability": stability, "planted": planted, "resume": resume}
     parser.add_argument("what", choices=what)
-    name = parser.parse_args().what
+    parser.add_argument("--folder", type=Path, help="empty; keeps the runs (otherwise they are deleted)")
+    arguments = parser.parse_args()
+    name = arguments.what
     with tempfile.TemporaryDirectory() as folder:
-        lines = what[name](Path(folder))
+        lines = what[name]((arguments.folder or Path(folder)).resolve())
     header = [
         f"# main_job {name}",
         "",
