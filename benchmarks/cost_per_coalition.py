@@ -1,8 +1,8 @@
 """What one coalition costs, and what fidelity costs: training, generation, and utilities beside an expensive setting.
 
-    python benchmarks/cost_per_coalition.py            the default data and model; an hour, on two idle cores
+    python benchmarks/cost_per_coalition.py            the default data and model; half an hour on two idle cores
     python benchmarks/cost_per_coalition.py --tiny     the same on almost nothing, to see that it runs
-    ... --expensive "ddim 50" --images 256 --coalitions 16      less of it
+    ... --expensive "ddim 100" --images 512 --coalitions 16      another measure
 
 Everything that is compared is interleaved in one process, repetition by repetition, and reported as a ratio of medians
 of CPU seconds, because other users of the machine slow everything alike. ``--project DIR`` is a folder in which
@@ -53,9 +53,9 @@ Job = tuple[str, float]
 """What is timed, and the share of the channels that was removed from its model."""
 IMAGES = "data/03_primary/images.safetensors"
 PROPERTIES = ("frechet_efficientnet", "inception_efficientnet", "diversity_entropy")
-SETTINGS = ("ddim 25", "ddim 10", "dpm_solver 20", "dpm_solver 10", "dpm_solver 5", "unipc 10", "unipc 5")
-FINETUNINGS = ("0.3 100 0.002 0.98", "0.3 50 0.003 0.95", "0.5 100 0.002 0.98", "0.5 50 0.003 0.95")
-FASTEST = ("dpm_solver 10", "dpm_solver 5", "unipc 5")
+SETTINGS = ("ddim 100", "ddim 25", "dpm_solver 10", "dpm_solver 5", "unipc 20", "unipc 10", "unipc 5")
+FINETUNINGS = ("0.3 100 0.002 0.98", "0.3 50 0.003 0.95", "0.5 100 0.002 0.98")
+FASTEST = ("unipc 10", "unipc 5")
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class Size:
     n_steps: int = 6
     n_images: int = 64
     n_coalitions: int = 24
-    n_expensive: int = 512
-    counts: tuple[int, ...] = (64, 128, 512)
+    n_expensive: int = 256
+    counts: tuple[int, ...] = (64, 128)
     finetunings: tuple[str, ...] = FINETUNINGS
-    expensive: str = "ddim 100"
+    expensive: str = "unipc 50"
     settings: tuple[str, ...] = SETTINGS
 
 
@@ -124,8 +124,8 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--project", type=Path)
     parser.add_argument("--coalitions", type=int, default=24)
-    parser.add_argument("--images", type=int, default=512, help="of the expensive setting")
-    parser.add_argument("--expensive", default="ddim 100", help="its solver and steps")
+    parser.add_argument("--images", type=int, default=256, help="of the expensive setting")
+    parser.add_argument("--expensive", default="unipc 50", help="its solver and steps")
     parser.add_argument("--settings", default=";".join(SETTINGS), help="solvers and steps, with ; between them")
     parser.add_argument("--finetunings", default=";".join(FINETUNINGS), help="share, steps, rate, decay; ...")
     parser.add_argument("--repeats", type=int, default=5)
@@ -141,10 +141,13 @@ def main() -> None:
         finetunings=tuple(arguments.finetunings.split(";")),
     )
     size = TINY if arguments.tiny else full
+    if len({row(how, "", 0) for how in size.finetunings}) < len(size.finetunings):
+        parser.error("Two fine-tunings of the same share and number of steps: the table could not tell them apart.")
     with tempfile.TemporaryDirectory() as folder:
         project = made_project(Path(folder), arguments.project, size, arguments.tiny)
+        head = header(size)
         tables, rates = costs(project, size)
-        page = [*header(size), *tables]
+        page = [*head, *tables]
         arguments.out.write_text("\n".join([*page, ""]), encoding="utf-8")
         for table in fidelity(project, size, rates):
             arguments.out.write_text("\n".join([*page, *table, ""]), encoding="utf-8")
@@ -494,14 +497,15 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
         rows.append(f"| {name} | {' | '.join(cells)} |")
     columns = [column.partition("_")[0] for column in truth]
     heads = ["training, s", "generation, s", "together, s", "retraining is x times that"]
-    heads += [head for name in columns for head in (f"rank, {name}", "of the repetition's")]
+    heads += [head for name in columns for head in (f"rank, {name}", "share of the repetition's")]
     heads += [f"error, {name}" for name in columns]
     return [
         "",
         "## Fidelity against cost",
         "",
         f"{len(truth)} coalitions. A row says how much was pruned, how many steps fine-tuning had, and how many",
-        f"steps of which solver made how many images. Expensive: {expensive} images.",
+        f"steps of which solver made how many images. Expensive: {expensive} images. Share of the channels removed,",
+        f"steps, learning rate and decay of the average: {'; '.join(size.finetunings)}.",
         "Rank: Spearman with the expensive setting. All other rows have another training seed and another noise than",
         "it, its repetition too, so the repetition's rank is what noise allows; beside each rank its share of that, in",
         "brackets 90 % of bootstrap draws of coalitions. Error, where the fine-tuned models are those of the",
