@@ -86,14 +86,14 @@ def removal_lines(project: Path) -> list[str]:
         "",
         markdown(report(project, "counterfactuals").drop(columns=["n_replicates", "n_random", "note"])),
         "",
-        *ablation_lines(project),
+        *ablation_lines(project, 64),
     ]
 
 
-def ablation_lines(project: Path) -> list[str]:
+def ablation_lines(project: Path, n_coalitions: int) -> list[str]:
     """Fidelity and seconds of every cell."""
     return [
-        "Ablation; fidelity = Spearman of v with the mean of the retrainings:",
+        f"Ablation on {n_coalitions} coalitions; fidelity = Spearman of v with the mean of the retrainings:",
         "",
         markdown(report(project, "ablation").drop(columns=["why"])),
     ]
@@ -157,7 +157,7 @@ def avatars16(folder: Path) -> list[str]:
         "",
         markdown(scale[["attribution", "property", "r_squared", "slope", "bias", "loo_spearman"]]),
         "",
-        *ablation_lines(ours),
+        *ablation_lines(ours, 32),
     ]
 
 
@@ -227,22 +227,24 @@ def exact_lds(_: Path) -> list[str]:
             scores = [
                 scores_of(masks, chosen, known, cheap, target) for known, target in ((first, second), (second, first))
             ]
-            rows.append([measured, size, *np.mean(scores, axis=0)])
+            means = np.mean(scores, axis=0)
+            rows.append([measured, size, means[0], np.sqrt(means[0]), *means[1:]])
     columns = [
         "property",
         "size",
         "another retraining",
+        "what noise allows",
         "least squares at this size",
         "exact Shapley values, retrained",
         "exact Shapley values, sparsified",
         "gp, 48 sparsified evaluations",
     ]
     return [
-        "Spearman with one retraining of all coalitions of one size: of another retraining (what noise allows), of",
-        "sums of scores fitted to that other retraining at this very size, of sums of its exact Shapley values, of",
-        f"those of the sparsified game, and of estimates from {N_EVALUATIONS} of its evaluations (mean of {N_PLANS}",
-        "plans). Means over both orders of the two retrainings. Shapley values average marginal contributions over all",
-        "sizes; what orders coalitions of one size best is another question.",
+        "Spearman with one retraining of all coalitions of one size: of another retraining (its root is what noise",
+        "allows a perfect prediction), of sums of scores fitted to that other retraining at this very size, of sums of",
+        f"its exact Shapley values, of those of the sparsified game, and of estimates from {N_EVALUATIONS} of its",
+        f"evaluations (mean of {N_PLANS} plans). Means over both orders of the two retrainings. Shapley values average",
+        "marginal contributions over all sizes; what orders coalitions of one size best is another question.",
         "",
         markdown(pd.DataFrame(rows, columns=columns)),
     ]

@@ -83,7 +83,7 @@ def price_of_converging(n_more: float, n_evaluations: int, seconds: float) -> st
     """How many more evaluations, and their time; no number where it would extrapolate the errors too far.
 
     Args:
-        n_more: what :func:`~groupshap.games.evaluations_to_converge` says, finite.
+        n_more: what :func:`~groupshap.games.evaluations_to_converge` says; infinite while all values are equal.
         n_evaluations: that there are.
         seconds: what ``n_more`` would take one worker.
     """

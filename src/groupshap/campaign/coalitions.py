@@ -294,8 +294,9 @@ def _is_precise_enough(
         shapley = estimate(masks, values, estimator=estimator, law=config.law)
         errors[name] = relative_standard_error(shapley)
         more = evaluations_to_converge(shapley, target)
+        price = price_of_converging(more, len(utilities), more * seconds)
         logger.info(
-            "After %d evaluations: %s has relative error %.3f (target %.3f); that takes %s.",
-            len(utilities), name, errors[name], target, price_of_converging(more, len(utilities), more * seconds),
+            "After %d evaluations: %s has relative error %.3f (target %.3f%s).",
+            len(utilities), name, errors[name], target, f"; that takes {price}" if more else ", reached",
         )  # fmt: skip
     return all(error < target for error in errors.values())
