@@ -53,9 +53,9 @@ Job = tuple[str, float]
 """What is timed, and the share of the channels that was removed from its model."""
 IMAGES = "data/03_primary/images.safetensors"
 PROPERTIES = ("frechet_efficientnet", "inception_efficientnet", "diversity_entropy")
-SETTINGS = ("ddim 100", "ddim 25", "dpm_solver 10", "dpm_solver 5", "unipc 20", "unipc 10", "unipc 5")
+SETTINGS = ("ddim 100", "dpm_solver 10", "dpm_solver 5", "unipc 10", "unipc 8", "unipc 5")
 FINETUNINGS = ("0.3 100 0.002 0.98", "0.3 50 0.003 0.95", "0.5 100 0.002 0.98")
-FASTEST = ("unipc 10", "unipc 5")
+FASTEST = ("unipc 8", "unipc 5")
 
 
 @dataclass(frozen=True)
@@ -504,8 +504,9 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
         "## Fidelity against cost",
         "",
         f"{len(truth)} coalitions. A row says how much was pruned, how many steps fine-tuning had, and how many",
-        f"steps of which solver made how many images. Expensive: {expensive} images. Share of the channels removed,",
-        f"steps, learning rate and decay of the average: {'; '.join(size.finetunings)}.",
+        f"steps of which solver made how many images. Expensive: {expensive} images.",
+        "Share of the channels removed, steps, learning rate and decay of the average of the weights: "
+        f"{'; '.join(size.finetunings)}.",
         "Rank: Spearman with the expensive setting. All other rows have another training seed and another noise than",
         "it, its repetition too, so the repetition's rank is what noise allows; beside each rank its share of that, in",
         "brackets 90 % of bootstrap draws of coalitions. Error, where the fine-tuned models are those of the",
