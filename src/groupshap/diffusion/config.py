@@ -203,8 +203,9 @@ class SamplerConfig(_Frozen):
 
     solver: Literal["ddim", "dpm_solver", "unipc"] = Field(
         default="ddim",
-        description="ddim: DDIM with eta 0; dpm_solver: DPM-Solver++ of second order; unipc: UniPC of second order, a "
-        "predictor whose step is corrected by the next evaluation (Zhao et al. 2023).",
+        description="ddim: DDIM with eta 0, as diffusers and the paper's code have it: where samples are clipped, each "
+        "step pulls a little, and many end elsewhere than the others; dpm_solver: DPM-Solver++ of second order; "
+        "unipc: UniPC of second order, a predictor whose step is corrected by the next evaluation (Zhao et al. 2023).",
     )
     n_steps: int = Field(default=10, ge=1, le=1000, description="Network evaluations per image.")
     timestep_spacing: Literal["trailing", "leading"] = Field(
