@@ -294,6 +294,7 @@ def rate_row(job: Job, seconds: float, size: ModelSize, peak: float) -> str:
     return f"| {what}, {which} | {1e3 * seconds:.2f} | {1 / seconds:.0f} | {rate / 1e9:.1f} | {rate / peak:.0%} |"
 
 
+@cache
 def default(name: str) -> dict[str, dict[str, object]]:
     """The default settings of a pipeline."""
     return yaml.safe_load((PROJECT / f"conf/base/parameters_{name}.yml").read_text(encoding="utf-8"))[name]
@@ -416,7 +417,7 @@ def finetuned(project: Path, family: Family, inputs: torch.Tensor, how: str, see
     fraction, n_steps, learning_rate, decay = how.split()
     config = TrainConfig(
         n_steps=int(n_steps),
-        batch_size=32,
+        batch_size=default("subset_finetune")["train"]["batch_size"],
         learning_rate=float(learning_rate),
         n_warmup_steps=min(10, int(n_steps) - 1),
         ema_decay=float(decay),
@@ -457,17 +458,6 @@ def row(finetuning: str, setting: str, count: int) -> str:
     return f"{float(fraction):.0%} pruned, {n_steps} steps; {setting}, {count}"
 
 
-def seconds_of(name: str, size: Size, rates: Rates) -> tuple[float, float]:
-    """Training and generation of a row, from the rates."""
-    if name in (EXPENSIVE, AGAIN):
-        name = row(size.finetunings[0], size.expensive, size.n_expensive)
-    how, _, rest = name.partition(" steps; ")
-    share, _, n_steps = how.partition(" pruned, ")
-    setting, count = rest.split(", ")[:2]
-    fraction = round(float(share.rstrip("%")) / 100.0, 2)
-    return rates.cost(fraction, int(n_steps) * 32, int(count), sampler(setting).n_steps)
-
-
 def ratio(found: np.ndarray, again: np.ndarray, truth: np.ndarray) -> str:
     """Spearman of a setting with the expensive one over that of its repetition, with a 90 % bootstrap interval."""
     draws = np.random.default_rng(0).integers(0, len(truth), size=(1000, len(truth)))
@@ -484,15 +474,20 @@ def fidelity_page(utilities: Mapping[str, Sequence[Mapping[str, float]]], size: 
     truth, again = values[EXPENSIVE], values[AGAIN]
     ours, expensive = default("property_eval"), row(size.finetunings[0], size.expensive, size.n_expensive)
     retrained = sum(rates.retrained(ours["n_images"], ours["sampler"]["n_steps"]))
+    batch_size = default("subset_finetune")["train"]["batch_size"]
+    ways = {name: (way, count) for way in variants(size, 0) for name, count in way.counts.items()}
     rows = []
     for name, found in values.items():
-        train_seconds, sample_seconds = seconds_of(name, size, rates)
+        way, count = ways[name]
+        fraction, n_steps, *_ = way.finetuning.split()
+        n_trained, sampling = int(n_steps) * batch_size, sampler(way.sampler)
+        train_seconds, sample_seconds = rates.cost(float(fraction), n_trained, count, sampling.n_steps)
         both = train_seconds + sample_seconds
         cells = [f"{train_seconds:.1f}", f"{sample_seconds:.1f}", f"{both:.1f}", f"{retrained / both:.1f}"]
         for column in truth:
             arrays = (found[column].to_numpy(), again[column].to_numpy(), truth[column].to_numpy())
             cells += [f"{spearman(arrays[0], arrays[2]):.2f}", "" if name == EXPENSIVE else ratio(*arrays)]
-        shared = name not in (EXPENSIVE, AGAIN) and name.startswith(expensive.partition(";")[0])
+        shared = name != AGAIN and (way.finetuning, way.seed) == (ways[AGAIN][0].finetuning, ways[AGAIN][0].seed)
         cells += [spread(found[column] - again[column], truth[column]) if shared else "" for column in truth]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     columns = [column.partition("_")[0] for column in truth]
